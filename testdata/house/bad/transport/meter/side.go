@@ -1,0 +1,6 @@
+package meter
+
+import (
+	_ "fire/policy/id"
+	_ "golang.org/x/sys/unix"
+)
