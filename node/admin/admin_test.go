@@ -297,7 +297,7 @@ func TestCheckNamesBadValues(t *testing.T) {
 	c := Config{Readers: "all", Socket: strings.Repeat("x", 200)}
 	var keys []string
 	c.Check(func(key, _ string) { keys = append(keys, key) })
-	if strings.Join(keys, " ") != "readers socket" {
+	if strings.Join(keys, " ") != "readers metrics_listen socket" {
 		t.Fatalf("got %v", keys)
 	}
 }
