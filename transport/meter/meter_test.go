@@ -70,6 +70,10 @@ func TestBucketsTileTheRange(t *testing.T) {
 		if bucketOf(lo) != b || bucketOf(hi-1) != b {
 			t.Fatalf("bucket %d does not hold its own ends", b)
 		}
+		mid := float64(bucketMiddle(b))
+		if (mid-float64(lo))/float64(lo) > 1.0/128 || (float64(hi-1)-mid)/float64(hi-1) > 1.0/128 {
+			t.Fatalf("bucket %d, [%d, %d), is further than 1/128 from its middle %v", b, lo, hi, mid)
+		}
 		next = hi
 	}
 	if next <= rangeMax {
