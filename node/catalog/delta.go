@@ -1,0 +1,101 @@
+package catalog
+
+import (
+	"maps"
+	"reflect"
+
+	"fire/policy"
+	"fire/policy/pki"
+	"fire/policy/reason"
+)
+
+// Delta is the way from one State to another: what to set and what to delete.
+type Delta struct {
+	From      uint64              `json:"from"`
+	FromHash  Digest              `json:"from_digest"`
+	To        uint64              `json:"to"`
+	Floor     uint64              `json:"floor"`
+	Services  Change[Service]     `json:"services,omitzero"`
+	Rules     Change[policy.Rule] `json:"rules,omitzero"`
+	Nodes     Change[Node]        `json:"nodes,omitzero"`
+	Endpoints Change[Endpoint]    `json:"endpoints,omitzero"`
+	Revoked   Change[Revocation]  `json:"revoked,omitzero"`
+	Bundle    *pki.Bundle         `json:"bundle,omitempty"`
+}
+
+// Change is what happened to one map.
+type Change[V any] struct {
+	Set    map[string]V `json:"set,omitempty"`
+	Delete []string     `json:"delete,omitempty"` // sorted
+}
+
+// Empty tells that nothing happened.
+func (c Change[V]) Empty() bool { return len(c.Set) == 0 && len(c.Delete) == 0 }
+
+// Diff returns the delta that makes b of a. Both are of the same domain.
+func Diff(a, b *State) Delta {
+	d := Delta{
+		From: a.Version, FromHash: a.Digest(), To: b.Version, Floor: b.Floor,
+		Services:  changeOf(a.Services, b.Services),
+		Rules:     changeOf(a.Rules, b.Rules),
+		Nodes:     changeOf(a.Nodes, b.Nodes),
+		Endpoints: changeOf(a.Endpoints, b.Endpoints),
+		Revoked:   changeOf(a.Revoked, b.Revoked),
+	}
+	if !reflect.DeepEqual(a.Bundle, b.Bundle) {
+		bundle := b.Bundle
+		d.Bundle = &bundle
+	}
+	return d
+}
+
+// Apply returns the state after d; a stays as it is. The caller compares the
+// result's Digest with the signed one and asks for a snapshot if they differ.
+func (d Delta) Apply(a *State) (*State, error) {
+	if a.Version != d.From {
+		return nil, reason.New(reason.ConfigRejected, "delta starts from version %d, this is version %d", d.From, a.Version)
+	}
+	if a.Digest() != d.FromHash {
+		return nil, reason.New(reason.ConfigRejected, "delta starts from another version %d than ours", d.From)
+	}
+	if d.To < d.From {
+		return nil, reason.New(reason.ConfigRejected, "delta goes back from version %d to %d", d.From, d.To)
+	}
+	b := a.clone()
+	b.Version, b.Floor = d.To, d.Floor
+	d.Services.apply(b.Services)
+	d.Rules.apply(b.Rules)
+	d.Nodes.apply(b.Nodes)
+	d.Endpoints.apply(b.Endpoints)
+	d.Revoked.apply(b.Revoked)
+	if d.Bundle != nil {
+		b.Bundle = *d.Bundle
+	}
+	return b, nil
+}
+
+func (c Change[V]) apply(m map[string]V) {
+	for _, k := range c.Delete {
+		delete(m, k)
+	}
+	maps.Copy(m, c.Set)
+}
+
+func changeOf[V any](a, b map[string]V) Change[V] {
+	var c Change[V]
+	for _, k := range sortedKeys(b) {
+		if old, ok := a[k]; ok && reflect.DeepEqual(old, b[k]) {
+			continue
+		}
+		if c.Set == nil {
+			c.Set = map[string]V{}
+		}
+		c.Set[k] = b[k]
+	}
+	for _, k := range sortedKeys(a) {
+		if _, ok := b[k]; !ok {
+			c.Delete = append(c.Delete, k)
+		}
+	}
+	return c
+}
