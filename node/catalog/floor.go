@@ -76,10 +76,10 @@ func ParseFloor(file string, data []byte) (Floor, []Problem) {
 	}
 	d := decoder{}
 	f := d.floor(tree)
-	problems := d.problems
+	problems := slices.Clone(d.problems)
 	for _, p := range f.Problems() {
 		// A key that could not be decoded is told once, not again for its default.
-		if !slices.ContainsFunc(problems, func(q Problem) bool { return q.Key == p.Key }) {
+		if !slices.ContainsFunc(d.problems, func(q Problem) bool { return q.Key == p.Key }) {
 			problems = append(problems, p)
 		}
 	}
