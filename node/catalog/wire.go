@@ -223,9 +223,9 @@ type IssueRequest struct {
 
 // InspectRequest reads the mesh, never changes it.
 type InspectRequest struct {
-	Method string          `json:"method"` // only GET
-	Path   string          `json:"path"`   // "/status", "/services", ...: see node/control
-	Query  string          `json:"query,omitempty"`
+	Method string          `json:"method"`          // only GET
+	Path   string          `json:"path"`            // "/v1/status", "/v1/services", ...: see node/admin
+	Query  string          `json:"query,omitempty"` // url.Values encoded
 	Body   json.RawMessage `json:"body,omitempty"`
 }
 
@@ -242,9 +242,10 @@ type IssueAnswer struct {
 	Bundle pki.Bundle `json:"bundle"`
 }
 
-// InspectAnswer carries the JSON that the same verb prints on a control host.
+// InspectAnswer carries what node/admin's Answer gives on the control host.
 type InspectAnswer struct {
-	Body json.RawMessage `json:"body"`
+	Status int             `json:"status"` // as of HTTP
+	Body   json.RawMessage `json:"body"`
 }
 
 // JoinRequest is the one message of a joiner, over ALPN fire-join/1.
