@@ -469,3 +469,21 @@ func decoded[T any](t interface{ Fatal(...any) }, v *T) *T {
 	}
 	return out
 }
+
+func TestCloneSharesNothingThatChanges(t *testing.T) {
+	d := meshOf(t)
+	n := linkUp(t, d, "h1", epoch0)
+	g := register(t, d, "h1", "orders", n, 0, epoch0)
+	before := must(d.Encode())
+	c := d.Clone()
+	must(c.Health("h1", n, Health{Lease: g.Lease}, epoch0))
+	must(c.Drain("orders", "h1", true, epoch0))
+	must(c.Revoke(domain.Node("h2"), "", "", epoch0))
+	must(c.Join("h9", "", false, epoch0))
+	must2(c.ApplyFloor(Floor{Services: map[string]Service{"x": service("h1")}}, "", "", epoch0))
+	c.Unlink("h1", n, reason.PeerLost, epoch0)
+	c.Expire(epoch0.Add(time.Hour))
+	if !bytes.Equal(before, must(d.Encode())) || d.Linked("h1") != n {
+		t.Fatal("a change of the clone reached the original")
+	}
+}
