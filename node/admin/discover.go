@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,9 +21,13 @@ const SocketPathBytesMax = 107 - 8 // the eight are for the private name it is b
 // DevName is the socket name of a dev floor; it is no legal node name, so it never clashes.
 const DevName = "_dev"
 
-// RuntimeDir is where this user's sockets and meter pages live: /run/fire for root,
-// $XDG_RUNTIME_DIR/fire, or a folder of the user's own in the temporary folder.
+// RuntimeDir is where this user's sockets and meter pages live: $FIRE_RUNTIME_DIR,
+// /run/fire for root, $XDG_RUNTIME_DIR/fire, or a folder of the user's own in the
+// temporary folder.
 func RuntimeDir() string {
+	if dir := os.Getenv("FIRE_RUNTIME_DIR"); dir != "" {
+		return dir
+	}
 	if os.Geteuid() == 0 {
 		return "/run/fire"
 	}
@@ -46,8 +49,12 @@ func Discover(ctx context.Context, explicit string) (path, note string, err erro
 	if explicit != "" {
 		return explicit, "", probe(ctx, explicit)
 	}
+	dirs := []string{RuntimeDir()}
+	if os.Getenv("FIRE_RUNTIME_DIR") == "" && dirs[0] != "/run/fire" {
+		dirs = append(dirs, "/run/fire")
+	}
 	var alive, denied []string
-	for _, dir := range slices.Compact([]string{RuntimeDir(), "/run/fire"}) {
+	for _, dir := range dirs {
 		found, _ := filepath.Glob(filepath.Join(dir, "*.sock"))
 		for _, p := range found {
 			switch err := probe(ctx, p); {
