@@ -17,7 +17,9 @@ const (
 // ServerConfig accepts peers that v verifies as w.
 func ServerConfig(cert func() *tls.Certificate, v *Verifier, w Want, alpn ...string) *tls.Config {
 	c := base(cert, alpn)
-	c.ClientAuth = tls.RequireAnyClientCert // any: the chain is checked by v, against the peer's own trust domain
+	// v checks the chain against the peer's own trust domain, and refuses a peer without
+	// one; Go's RequireAnyClientCert would refuse it too, but without a reason code.
+	c.ClientAuth = tls.RequestClientCert
 	c.VerifyConnection = verifyConnection(v, w, alpn)
 	return c
 }
