@@ -215,15 +215,15 @@ func (f *fields) parseLine(line []byte, at int) error {
 	if k == disguised {
 		return malformed("field %s passes for a framing field in some servers", show(line[:colon]))
 	}
-	body := trim(v)
-	if k == transferEncoding { // "chunked\t" is read as chunked by some and as unknown by others
-		body = bytes.TrimLeft(v, " ")
+	start, end := 0, len(v)
+	for start < end && (v[start] == ' ' || v[start] == '\t' && k != transferEncoding) {
+		start++
 	}
-	start := at + len(line) - len(v)
-	if len(body) > 0 {
-		start += bytes.Index(v, body[:1])
+	for k != transferEncoding && end > start && (v[end-1] == ' ' || v[end-1] == '\t') {
+		end-- // "chunked\t" is read as chunked by some and as unknown by others, so it stays
 	}
-	f.list[f.n] = field{uint16(at), uint16(at + colon), uint16(start), uint16(start + len(body)), k}
+	valueAt := at + colon + 1
+	f.list[f.n] = field{uint16(at), uint16(at + colon), uint16(valueAt + start), uint16(valueAt + end), k}
 	f.n++
 	if f.first[k] == 0 {
 		f.first[k] = int16(f.n)
@@ -276,6 +276,7 @@ func (f *fields) options() (closing, upgrading bool, err error) {
 				closing = true
 			case equalFold(option, "upgrade"):
 				upgrading = true
+			case equalFold(option, "keep-alive"): // the usual one; its field is of this hop already
 			case len(option) > 0:
 				f.drop(option)
 			}

@@ -48,7 +48,7 @@ func (r *Request) Parse(buf []byte, limitBytes int) (int, error) {
 		return 0, err
 	}
 	head, at := buf[:n], 0
-	if head[0] == '\r' { // RFC 9112 section 2.2: one empty line before a request is ignored
+	if head[0] == '\r' && head[1] == '\n' { // RFC 9112 section 2.2: one empty line before a request is ignored
 		at = 2
 	}
 	line := bytes.IndexByte(head[at:], '\n') + at
