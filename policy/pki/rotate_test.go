@@ -276,3 +276,18 @@ func TestTokensOfBothRootsJoinDuringARotation(t *testing.T) {
 		t.Fatalf("a token of the retired root: %v", err)
 	}
 }
+
+func TestNothingIsEnteredUnderASealedRoot(t *testing.T) {
+	var l ledger
+	root, key := [32]byte{1}, leafKey{principal: eu.Node("h1"), node: eu.Node("h1")}
+	if _, _, ok := l.seal(root, start, start.Add(-time.Hour)); !ok {
+		t.Fatal("nobody needs the root, yet it was not sealed")
+	}
+	if l.add(key, root, start, start.Add(-time.Hour)) {
+		t.Fatal("a leaf was entered under a root that retires")
+	}
+	l.unseal(root)
+	if !l.add(key, root, start, start.Add(-time.Hour)) {
+		t.Fatal("a root whose end was not stored must go on")
+	}
+}
