@@ -1,0 +1,56 @@
+// Package quic owns the mesh's links: transport.Session over QUIC with mutual TLS.
+//
+//	        one UDP socket (Endpoint)
+//	   ┌───────────────┴───────────────┐
+//	Listen                           Dial(addr, tls, class)
+//	gate: rate ► Retry, cap          hello ►
+//	   │                                ◄ welcome: certificate accepted
+//	   └──────► Session: heart on stream 0, streams 4, 8, ... both ways ◄──────┘
+//
+// It refuses: 0-RTT and tickets (a resumed session would skip the identity check),
+// datagrams (queues of 32 and 128 that drop without a word), version negotiation,
+// unidirectional streams, and to decide who may connect: that is in the tls.Config.
+//
+// # Heartbeats
+//
+// The dialler's first stream carries 16-byte messages, little-endian:
+//
+//	 0      2         3      4       5          8         16
+//	+------+---------+------+-------+----------+---------+
+//	| "FB" | version | kind | class | reserved | value   |
+//	+------+---------+------+-------+----------+---------+
+//	kind 1 hello (value: interval in ns)   3 ping (sequence)
+//	     2 welcome                         4 pong (the same)
+//
+// HeartbeatMisses intervals of silence end the session as PeerLost on both sides:
+// after 0.8 s by default. While QUIC packets of the peer still arrive the heart waits
+// four times as long, so a full link or processor is not taken for a dead host.
+// quic-go's own idle timeout cannot do this: it lifts anything below 5 s to 5 s.
+//
+// # Limits
+//
+//   - Half-open handshakes: HalfOpenMax, each at most 4 goroutines and 64 KiB
+//     (defaults: 1,024 and 16 MiB). Above HandshakesPerSecond, or when half of the slots
+//     are taken, an address must first echo a Retry, which costs no state; so forged
+//     addresses can take half of the slots and never the other half. A slot is held until
+//     the hello has been read.
+//   - Received and unread: StreamWindowMaxBytes per stream, SessionWindowMaxBytes per
+//     session. Sent and unacknowledged: the peer's windows.
+//   - StreamsMax streams per session; 256 sessions that nobody accepts.
+//
+// # Errors
+//
+// Everything is a *reason.Error. Stream resets and CONNECTION_CLOSE carry the reason's
+// number. A TLS refusal carries an alert and no text, so the refused dialler says
+// PeerClosed and the side that refused logs the reason ("handshake failed").
+//
+// Lock order: Endpoint.mu alone; nothing is called under it that waits.
+//
+// Decisions: one socket for both directions, so that the peers' firewalls see one
+// port. Dial waits for the welcome, one round trip more than TLS needs, since a client
+// has finished its handshake before the server has looked at its certificate. Packets
+// stay below 1,453 bytes even on loopback: quic-go's buffers hold no more.
+//
+// Test: go test; the suite of transporttest runs over loopback, losses of peers in
+// virtual time over simnet, and the flood of half-open handshakes by raw Initials.
+package quic

@@ -1,0 +1,67 @@
+package quic
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"fire/policy/reason"
+
+	quicgo "github.com/quic-go/quic-go"
+)
+
+// stream is one bidirectional QUIC stream.
+type stream struct {
+	quic *quicgo.Stream
+}
+
+func (s *stream) Read(p []byte) (int, error) {
+	n, err := s.quic.Read(p)
+	if err != nil && err != io.EOF {
+		err = streamError(err)
+	}
+	return n, err
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	n, err := s.quic.Write(p)
+	if err != nil {
+		err = streamError(err)
+	}
+	return n, err
+}
+
+func (s *stream) CloseWrite() error {
+	if err := s.quic.Close(); err != nil {
+		return streamError(err)
+	}
+	return nil
+}
+
+// Cancel is RESET_STREAM one way and STOP_SENDING the other, both with the code.
+func (s *stream) Cancel(code reason.Code) {
+	s.quic.CancelWrite(quicgo.StreamErrorCode(code))
+	s.quic.CancelRead(quicgo.StreamErrorCode(code))
+}
+
+func (s *stream) SetReadDeadline(t time.Time) error  { return s.quic.SetReadDeadline(t) }
+func (s *stream) SetWriteDeadline(t time.Time) error { return s.quic.SetWriteDeadline(t) }
+
+// streamError names why a stream refused.
+func streamError(err error) error {
+	switch e := (*quicgo.StreamError)(nil); {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return err
+	case errors.As(err, &e):
+		who := "cancelled here"
+		if e.Remote {
+			who = "cancelled by the peer"
+		}
+		return &reason.Error{Code: codeOf(uint64(e.ErrorCode)), Detail: who}
+	case errors.Is(err, quicgo.ErrStreamClosed):
+		return fmt.Errorf("write after CloseWrite: %w", io.ErrClosedPipe)
+	}
+	return sessionError(err)
+}
