@@ -7,6 +7,7 @@ import (
 
 	"fire/node/admin"
 	"fire/policy/id"
+	"fire/transport/quic"
 	"fire/twin"
 	"fire/twin/web"
 )
@@ -21,6 +22,8 @@ type Config struct {
 	Admin admin.Config `toml:"admin"`
 	// The process's own log.
 	Log Log `toml:"log"`
+	// The sessions between hosts.
+	QUIC quic.Config `toml:"quic"`
 	// The live model of the mesh, in the control role.
 	Twin twin.Config `toml:"twin"`
 	// The map that the control role serves to browsers.
@@ -93,6 +96,7 @@ func Default() Config {
 		Node:  Node{Roles: []string{RoleProxy}, Listen: "0.0.0.0:7400"},
 		Admin: admin.Default(),
 		Log:   Log{Format: "auto"},
+		QUIC:  quic.Default(),
 		Twin:  twin.Default(),
 		Web:   web.Default(),
 	}
@@ -104,6 +108,7 @@ func (c *Config) check(section func(table string) func(key, problem string)) {
 	c.Node.check(section("node"))
 	c.Log.check(section("log"))
 	c.Admin.Check(section("admin"))
+	c.QUIC.Check(section("quic"))
 	c.Twin.Check(section("twin"))
 	c.Web.Check(section("web"))
 }

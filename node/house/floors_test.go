@@ -42,6 +42,7 @@ var floors = map[string]struct {
 	"node/proxy":              {6, "the data path"},
 	"node/config":             {7, "mesh.toml"},
 	"node/unit":               {7, "systemd units and notification"},
+	"node/check":              {7, "coded health checks over plain facts"},
 	"node/demo":               {7, "the demonstration floor"},
 	"node/bench":              {7, "the load generator"},
 	"node":                    {8, "wiring: start in order, stop in reverse"},
