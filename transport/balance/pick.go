@@ -77,7 +77,7 @@ func (c *Candidate) weight() uint64 { return uint64(max(c.Weight, 1)) }
 // and the ticket is empty.
 func Pick(p Policy, cs []Candidate, g *Group, now time.Duration, rnd uint64) (Ticket, reason.Code) {
 	s := survey(cs, now)
-	for s.due >= 0 {
+	for k := 0; s.due >= 0 && k < len(cs); k++ {
 		if cs[s.due].Endpoint.claimProbe(now) {
 			return g.ticket(cs[s.due].Endpoint, s, true), reason.OK
 		}
