@@ -1,0 +1,93 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fire/twin"
+)
+
+// TestMapInBrowser drives the page in Chromium (testdata/browser/map.mjs). It needs
+// FIRE_BROWSER=1, node, /usr/bin/chromium and `npm ci` in testdata/browser. FIRE_SHOTS names a folder for
+// screenshots; FIRE_HOLD a time to go on serving, to look at the page by hand.
+func TestMapInBrowser(t *testing.T) {
+	script, err := filepath.Abs("../../testdata/browser/map.mjs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, err := exec.LookPath("node")
+	hold, _ := time.ParseDuration(os.Getenv("FIRE_HOLD"))
+	switch {
+	case os.Getenv("FIRE_BROWSER") == "":
+		t.Skip("half a minute of browser: set FIRE_BROWSER=1")
+	case err != nil:
+		t.Skip("no node program")
+	case !exists("/usr/bin/chromium"):
+		t.Skip("no /usr/bin/chromium")
+	case !exists(filepath.Join(filepath.Dir(script), "node_modules", "playwright-core")):
+		t.Skip("no playwright-core: run `npm ci` in testdata/browser")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	tw := twin.New(twin.Default(), nil)
+	f := newFloor(tw)
+	cfg := Default()
+	cfg.Listen = "127.0.0.1:0"
+	s := New(cfg, tw, slog.New(slog.DiscardHandler))
+	addr, err := s.Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wg.Go(func() { _ = tw.Run(ctx) })
+	wg.Go(func() { _ = s.Run(ctx) })
+	wg.Go(func() { f.run(ctx) })
+	fault := serveFaults(t, f)
+	t.Logf("map at http://%s/, faults at %s", addr, fault)
+	if hold > 0 {
+		fmt.Fprintf(os.Stderr, "map at http://%s/ faults at %s\n", addr, fault)
+		time.Sleep(hold)
+	}
+	args := []string{script, "http://" + addr.String() + "/", "--fault", fault + "/fault?share=0.3", "--clear", fault + "/fault?share=0"}
+	if dir := os.Getenv("FIRE_SHOTS"); dir != "" {
+		args = append(args, "--shots", dir)
+	}
+	run, stop := context.WithTimeout(ctx, 2*time.Minute)
+	defer stop()
+	out, err := exec.CommandContext(run, node, args...).CombinedOutput()
+	t.Logf("%s", strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Fatalf("map.mjs: %v", err)
+	}
+}
+
+// serveFaults lets the browser test break the floor.
+func serveFaults(t *testing.T, f *floor) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var share float64
+		_, _ = fmt.Sscan(r.URL.Query().Get("share"), &share)
+		f.fault("gateway>risk", share)
+		fmt.Fprintln(w, "gateway>risk")
+	})}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = server.Serve(l) }()
+	t.Cleanup(func() { _ = server.Close(); <-done })
+	return "http://" + l.Addr().String()
+}
+
+func exists(path string) bool { _, err := os.Stat(path); return err == nil }
