@@ -1,0 +1,66 @@
+package demo
+
+import (
+	"os"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestFloorTrades(t *testing.T) {
+	f := newFloor(t)
+	d := time.Second
+	if s := os.Getenv("DEMO_SECONDS"); s != "" {
+		n, _ := strconv.Atoi(s)
+		d = time.Duration(n) * time.Second
+	}
+	rate := 0.0
+	if s := os.Getenv("DEMO_RATE"); s != "" {
+		rate, _ = strconv.ParseFloat(s, 64)
+		rate /= 2
+	}
+	engine := f.start("engine", nil)
+	f.start("market-data", nil)
+	blotter := f.start("blotter", nil)
+	f.start("risk-b", nil)
+	gateway := f.start("gateway", nil)
+	set := func(w *Wiring) {
+		if rate > 0 {
+			w.Rate = rate
+		}
+	}
+	a := f.start("strategy-a", set)
+	b := f.start("strategy-b", set)
+	desk := f.start("desk", nil)
+	var before, after syscall.Rusage
+	syscall.Getrusage(0, &before)
+	begin := time.Now()
+	eventually(t, "both strategies trade", func() bool {
+		return counter(a, "fills") > 100 && counter(b, "fills") > 100 && time.Since(begin) > d
+	})
+	syscall.Getrusage(0, &after)
+	wall := time.Since(begin)
+	cpu := time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
+	t.Logf("cpu %v of %v: %.0f%% of a core", cpu, wall, 100*cpu.Seconds()/wall.Seconds())
+	eventually(t, "the desk sees orders", func() bool { return counter(desk, "orders_seen") > 0 })
+	for _, s := range []Program{a, b} {
+		for _, name := range []string{"cancels", "replaces", "rejects", "ticks"} {
+			if counter(s, name) == 0 {
+				t.Errorf("no %s: %s", name, s.Summary())
+			}
+		}
+		if counter(s, "tick_gaps") != 0 {
+			t.Error(s.Summary())
+		}
+	}
+	f.stop("strategy-a")
+	f.stop("strategy-b")
+	eventually(t, "all fills are booked", func() bool { return counter(blotter, "fills") == counter(gateway, "fills") })
+	if 2*counter(engine, "trades") != counter(gateway, "fills") {
+		t.Errorf("%d trades and %d fills", counter(engine, "trades"), counter(gateway, "fills"))
+	}
+	for _, p := range f.programs {
+		t.Log(p.Summary())
+	}
+}
