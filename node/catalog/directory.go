@@ -92,6 +92,9 @@ func NewDirectory(domain id.Domain, limits Limits) *Directory {
 	}
 }
 
+// Domain is the trust domain that it is of.
+func (d *Directory) Domain() id.Domain { return d.domain }
+
 // SetBundle publishes the trust bundle as a part of the state.
 func (d *Directory) SetBundle(b pki.Bundle) { d.bundle, d.changed = b, true }
 
@@ -133,8 +136,15 @@ func (d *Directory) State() *State {
 // Low tells that the reserved numbers run out: time for a durable Reserve.
 func (d *Directory) Low() bool { return d.reserved < d.seq+d.limits.SeqReserve/2 }
 
-// Reserve raises the mark. It counts only once the Encode after it is durable.
-func (d *Directory) Reserve() { d.reserved = max(d.reserved, d.seq) + d.limits.SeqReserve }
+// Reserve raises the mark by one block and returns it. It counts only once the
+// Encode after it is durable.
+func (d *Directory) Reserve() uint64 {
+	d.reserved = max(d.reserved, d.seq) + d.limits.SeqReserve
+	return d.reserved
+}
+
+// Raise lifts the mark to one that a Clone reserved and that is durable now.
+func (d *Directory) Raise(mark uint64) { d.reserved = max(d.reserved, mark) }
 
 // Observe learns of a version that a node holds from this mesh. After a restore
 // from an old backup it keeps new versions above every one that is out there.

@@ -167,6 +167,9 @@ func splitKey(key string) (service, node string) {
 	return service, node
 }
 
+// Placed tells whether the floor in force places the service on the node.
+func (d *Directory) Placed(service, node string) bool { return d.Current().Floor.placed(service, node) }
+
 func (f Floor) placed(service, node string) bool {
 	return slices.Contains(f.Services[service].Nodes, node)
 }
