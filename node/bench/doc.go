@@ -1,0 +1,61 @@
+// Package bench measures what a path between two programs costs: a fire proxy pair,
+// plain TCP and any rival beside it, in the same run.
+//
+//	                      ┌─────────── direct ────────────┐
+//	generator (this       ├─► fire: proxy ═QUIC═ proxy ───┤─► echo server
+//	process), intended    └─► rival: any host:port ───────┘   (own process)
+//	send times                                                    │
+//	        ▲──────────────────── same bytes back ────────────────┘
+//
+// It owns the load generator, the echo server, the result and nothing that is
+// measured: node hands in how to start a pair (Pair), rivals are addresses of
+// programs that somebody else has started and that lead to the same echo server. It
+// refuses to draw: node/cli prints Result as a table or as JSON (Schema).
+//
+// # Two tables
+//
+//	ping_pong   one connection, one message on its way at a time: the latency of an
+//	            idle path
+//	fixed_rate  messages at a fixed rate over some connections, open loop: message k is
+//	            due at start + k/rate whatever happened to those before it, and its
+//	            latency counts from THAT moment. A stall is so seen by every message
+//	            that fell due in it (no coordinated omission). A message that is never
+//	            answered enters as long as it was waited for, and is counted.
+//
+// How late the generator itself wakes is part of every fixed_rate latency, the same
+// for all paths, and is shown beside them (send_late).
+//
+// Rounds are interleaved, and the order of paths turns with the round: what disturbs
+// the machine disturbs all alike. So differences and ratios of one run mean
+// something; a figure by itself is as good as the machine was quiet.
+//
+// # What a figure is
+//
+// Latencies go through transport/meter's histogram: quantiles are nearest rank and
+// within 1/128 (0.79 %) of the sample; max is exact. CPU per message is the
+// processor time of the path's own processes (CLOCK_PROCESS_CPUTIME_ID of each,
+// which is the clock behind getrusage, and unlike getrusage can be read of any
+// process) over all messages of the measurement, warm-up included. The ends,
+// generator and echo server, are shown apart. Where the path's processes are not
+// known, no figure is given.
+//
+// # Invariants
+//
+//   - Every echoed message is compared with what was sent: a wrong byte in its number
+//     ends the run as an error.
+//   - A goroutine of a measurement has ended when the measurement returns; a child
+//     process has ended when Close returns.
+//   - No path is warmer than another: each measurement dials new connections and
+//     drops its first Warmup.
+//
+// Limits: 4096 connections, 1 MiB messages, 64 paths; a measurement's messages fit
+// the rate and round time; one message is waited for at most AnswerTimeout.
+//
+// Linux only for its clock (absolute nanosleep: Go's own timers wake up to a
+// millisecond late) and processor times; elsewhere New says so.
+//
+// Decision: blocking sockets on locked threads instead of Go's poller, since a wake
+// through it adds some ten microseconds of the generator to every path and hides
+// what is looked for. Decision: no spinning: on a small machine the spinner takes
+// the processor that the path needs.
+package bench
