@@ -2,15 +2,15 @@
 // the authority and the join tokens, feeds the live model, and tells every node what
 // changed.
 //
-//	 listener ──Sessions──► accept ─┬─ fire-join/1 ──► join: token, member, leaf
-//	                                └─ fire-control/1, one per node
-//	                                     ├─ watch stream ─► listen ──┐      ┌── sender ──► node
-//	                                     └─ requests: Issue, Inspect │      │   outbox, bounded
-//	                                                                 ▼      ▲
-//	   node/admin: Apply, Revoke, Drain ... ───── commands ───► ┌──────────────┐
-//	                                                            │  event loop  │── publication ─► twin
-//	   disk ◄── writer ◄── record of a clone ───────────────────│  Directory   │── View, atomic
-//	     └───── written ──► change live, publish, then answer ─►└──────────────┘
+//	listener ──Sessions──► accept ─┬─ fire-join/1 ──► join: token, member, leaf
+//	                               └─ fire-control/1, one per node
+//	                                    ├─ watch stream ─► listen ──┐      ┌── sender ──► node
+//	                                    └─ requests: Issue, Inspect │      │   outbox, bounded
+//	                                                                ▼      ▲
+//	  node/admin: Apply, Revoke, Drain ... ───── commands ───► ┌──────────────┐
+//	                                                           │  event loop  │── publication ─► twin
+//	  disk ◄── writer ◄── record of a clone ───────────────────│  Directory   │── View, atomic
+//	    └───── written ──► change live, publish, then answer ─►└──────────────┘
 //
 // It refuses: nodes that are not members or are revoked; certificates for anything
 // but the asking node and the services placed on it; a node name that is taken,
