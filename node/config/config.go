@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"fire/node/admin"
+	"fire/node/control"
 	"fire/policy/id"
 	"fire/transport/quic"
 	"fire/twin"
@@ -24,6 +25,8 @@ type Config struct {
 	Log Log `toml:"log"`
 	// The sessions between hosts.
 	QUIC quic.Config `toml:"quic"`
+	// The control role: catalogue, authority and live model of one region.
+	Control control.Config `toml:"control"`
 	// The live model of the mesh, in the control role.
 	Twin twin.Config `toml:"twin"`
 	// The map that the control role serves to browsers.
@@ -93,14 +96,18 @@ const (
 // Default is the configuration of an empty file.
 func Default() Config {
 	return Config{
-		Node:  Node{Roles: []string{RoleProxy}, Listen: "0.0.0.0:7400"},
-		Admin: admin.Default(),
-		Log:   Log{Format: "auto"},
-		QUIC:  quic.Default(),
-		Twin:  twin.Default(),
-		Web:   web.Default(),
+		Node:    Node{Roles: []string{RoleProxy}, Listen: "0.0.0.0:7400"},
+		Admin:   admin.Default(),
+		Log:     Log{Format: "auto"},
+		QUIC:    quic.Default(),
+		Control: control.Default(),
+		Twin:    twin.Default(),
+		Web:     web.Default(),
 	}
 }
+
+// elementDefaults are named tables without keys, by their types.
+func elementDefaults() []any { return nil }
 
 // check asks every room in turn; section hands it a refuse of its own table.
 func (c *Config) check(section func(table string) func(key, problem string)) {
@@ -109,6 +116,7 @@ func (c *Config) check(section func(table string) func(key, problem string)) {
 	c.Log.check(section("log"))
 	c.Admin.Check(section("admin"))
 	c.QUIC.Check(section("quic"))
+	c.Control.Check(section("control"))
 	c.Twin.Check(section("twin"))
 	c.Web.Check(section("web"))
 }

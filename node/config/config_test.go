@@ -40,8 +40,6 @@ type thing struct {
 	Every   time.Duration `toml:"every"`
 }
 
-func (s *thing) SetDefaults() { s.Every = time.Second }
-
 func TestDecodeFillsEveryForm(t *testing.T) {
 	p := probe{Word: "kept", Count: 7}
 	d := decode("f", `
@@ -64,7 +62,7 @@ every = "5s"
 		len(p.Names) != 2 || p.Inner.Level != 4 {
 		t.Errorf("got %+v", p)
 	}
-	if p.Thing["one"] != (thing{"x", time.Second}) || p.Thing["two"] != (thing{"", 5 * time.Second}) {
+	if p.Thing["one"] != (thing{"x", 0}) || p.Thing["two"] != (thing{"", 5 * time.Second}) {
 		t.Errorf("named tables: %+v", p.Thing)
 	}
 	if at := d.origins["thing.two.every"].String(); at != "f:12:1" {

@@ -172,8 +172,16 @@ func (d *decoder) wantTable(x any, path []string) (map[string]any, bool) {
 	return nil, false
 }
 
-// Defaulter is a named table's type that does not start from its zero value.
-type Defaulter interface{ SetDefaults() }
+// element is a new named table of type t with its defaults, behind a pointer.
+func element(t reflect.Type) reflect.Value {
+	e := reflect.New(t)
+	for _, d := range elementDefaults() {
+		if v := reflect.ValueOf(d); v.Type() == t {
+			e.Elem().Set(v)
+		}
+	}
+	return e
+}
 
 // named fills a map of named tables, or of plain values, such as [service.NAME].
 func (d *decoder) named(v reflect.Value, m map[string]any, path []string) {
@@ -184,12 +192,9 @@ func (d *decoder) named(v reflect.Value, m map[string]any, path []string) {
 			d.refuse(at, false, err.Error(), "")
 			continue
 		}
-		element := reflect.New(v.Type().Elem())
-		if e, ok := element.Interface().(Defaulter); ok {
-			e.SetDefaults()
-		}
-		d.value(element.Elem(), m[name], at)
-		v.SetMapIndex(reflect.ValueOf(name).Convert(v.Type().Key()), element.Elem())
+		e := element(v.Type().Elem()).Elem()
+		d.value(e, m[name], at)
+		v.SetMapIndex(reflect.ValueOf(name).Convert(v.Type().Key()), e)
 	}
 }
 

@@ -152,11 +152,7 @@ func collect(t *testing.T, v reflect.Value, path []string, out *[]Field) {
 		at := append(path[:len(path):len(path)], name)
 		fv := v.Field(i)
 		if fv.Kind() == reflect.Map && fv.Type().Elem().Kind() == reflect.Struct {
-			element := reflect.New(fv.Type().Elem())
-			if d, ok := element.Interface().(Defaulter); ok {
-				d.SetDefaults()
-			}
-			collect(t, element.Elem(), append(at, "NAME"), out)
+			collect(t, element(fv.Type().Elem()).Elem(), append(at, "NAME"), out)
 			continue
 		}
 		if fv.Kind() == reflect.Struct && !isText(fv) {

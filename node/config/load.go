@@ -32,6 +32,19 @@ func Load(path string) (*Config, Problems) {
 	return c, nil
 }
 
+// HostDefault is what Load makes of an empty file in folder: for a host that joins
+// with a token and has no file.
+func HostDefault(folder string) (*Config, Problems) {
+	c, problems := Parse("the defaults", nil)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	if problem := c.onHost(folder, os.Hostname, os.Getenv, os.Geteuid()); problem != "" {
+		return nil, Problems{{Position: Position{File: "the defaults"}, Key: "node.name", Text: problem, Hint: "name the node in a mesh.toml"}}
+	}
+	return c, nil
+}
+
 func read(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -7,8 +7,8 @@ func Nearest(word string, candidates []string) string {
 	best, bestDistance := "", 1+max(1, len(word)/3)
 	for _, c := range candidates {
 		d := distance(strings.ToLower(word), strings.ToLower(c))
-		if d > 1 && len(word) >= 3 && (strings.HasPrefix(c, word) || strings.HasPrefix(word, c)) {
-			d = 1 // "listen_addr" for "listen", "serv" for "services"
+		if d > 1 && len(word) >= 3 && (strings.Contains(strings.ToLower(c), strings.ToLower(word)) || strings.HasPrefix(word, c)) {
+			d = 1 // "listen_addr" for "listen", "serv" for "services", "clock-001" for "FIRE-CLOCK-001"
 		}
 		if d < bestDistance {
 			best, bestDistance = c, d

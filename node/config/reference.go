@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -67,16 +68,37 @@ func ReloadOf(key string) string {
 func Docs() string {
 	var b strings.Builder
 	b.WriteString("# mesh.toml\n\nEvery key is optional unless it says otherwise. A key marked *restart* takes effect when the process starts again.\n")
-	table := ""
+	_, tables := TableDocs("")
+	for _, t := range tables {
+		text, _ := TableDocs(t)
+		b.WriteString("\n" + text)
+	}
+	return b.String()
+}
+
+// TableDocs is the part of the reference on one table, "" when there is no such
+// table, and the names of all tables.
+func TableDocs(table string) (text string, tables []string) {
+	var b strings.Builder
 	for _, f := range Fields() {
 		i := strings.LastIndexByte(f.Key, '.')
-		if t := f.Key[:max(i, 0)]; t != table {
-			table = t
-			fmt.Fprintf(&b, "\n## [%s]\n\n", t)
+		t := f.Key[:max(i, 0)]
+		first := !slices.Contains(tables, t)
+		if first {
+			tables = append(tables, t)
+		}
+		if t != table && t != table+".NAME" {
+			continue
+		}
+		if first {
+			if b.Len() > 0 {
+				b.WriteByte('\n')
+			}
+			fmt.Fprintf(&b, "## [%s]\n\n", t)
 		}
 		fmt.Fprintf(&b, "- `%s` (%s, default `%s`, %s): %s\n", f.Key[i+1:], f.Type, f.Default, f.Reload, f.Doc)
 	}
-	return b.String()
+	return b.String(), tables
 }
 
 // Schema is a JSON Schema of mesh.toml, for editors and provisioning tools.
@@ -112,12 +134,8 @@ func schemaOf(t reflect.Type, v reflect.Value, path []string) map[string]any {
 		s["type"], s["properties"], s["additionalProperties"] = "object", properties, false
 		return s
 	case t.Kind() == reflect.Map:
-		element := reflect.New(t.Elem())
-		if d, ok := element.Interface().(Defaulter); ok {
-			d.SetDefaults()
-		}
 		s["type"], s["additionalProperties"] = "object", false
-		s["patternProperties"] = map[string]any{namePattern: schemaOf(t.Elem(), element.Elem(), append(path[:len(path):len(path)], "NAME"))}
+		s["patternProperties"] = map[string]any{namePattern: schemaOf(t.Elem(), element(t.Elem()).Elem(), append(path[:len(path):len(path)], "NAME"))}
 		return s
 	case t.Kind() == reflect.Slice:
 		item := schemaOf(t.Elem(), reflect.Zero(t.Elem()), nil)
