@@ -122,8 +122,7 @@ func (h *Host) folders() {
 		}
 	}
 	switch st, err := os.Stat(h.RuntimeDir); {
-	case os.IsNotExist(err):
-		h.RuntimeDirErr = h.RuntimeDir + " does not exist yet; the first start makes it"
+	case os.IsNotExist(err): // the first start makes it
 	case err != nil:
 		h.RuntimeDirErr = err.Error()
 	case !st.IsDir():
