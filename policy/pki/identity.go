@@ -8,8 +8,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
 	mathrand "math/rand/v2"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -216,4 +219,12 @@ func parseIdentity(p id.Principal, data []byte) (*credential, error) {
 		chain = append(chain, block.Bytes)
 	}
 	return newCredential(p, key, chain)
+}
+
+// RemoveIdentity forgets p's key and chain on disk; absent is fine.
+func RemoveIdentity(dir string, p id.Principal) error {
+	if err := os.Remove(identityPath(dir, p)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove identity: %w", err)
+	}
+	return nil
 }

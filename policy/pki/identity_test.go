@@ -92,6 +92,11 @@ func TestIdentityFileIsPrivateAndWhole(t *testing.T) {
 	must(t, other.Save(dir))
 	foreign, err := os.ReadFile(identityPath(dir, other.Principal()))
 	must(t, err)
+	must(t, RemoveIdentity(dir, i.Principal()))
+	must(t, RemoveIdentity(dir, i.Principal()))
+	if _, err := LoadIdentity(dir, i.Principal()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("removed, and yet: %v", err)
+	}
 	cut := [][]byte{nil, whole[:10], whole[:len(whole)/2], whole[:len(whole)-20], foreign, append([]byte("x"), foreign...)}
 	for n, data := range cut {
 		must(t, os.WriteFile(path, data, 0o600))
