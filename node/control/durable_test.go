@@ -273,7 +273,7 @@ func TestRootRotationWaitsForEveryNode(t *testing.T) {
 func TestControlRenewsItsOwnCertificate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		for range 10 {
+		for range 4 {
 			time.Sleep(12 * time.Hour)
 			synctest.Wait()
 			if left := time.Until(w.c.identity.NotAfter()); left < 6*time.Hour {

@@ -160,21 +160,21 @@ func TestSlowNodeBlocksNobodyAndCatchesUpBySnapshot(t *testing.T) {
 		slow := w.quietNode("h2") // reads nothing: the stream's buffer fills
 		synctestWait(t)
 		note := strings.Repeat("x", 500)
-		for i := range 400 {
+		for i := range 200 {
 			w.c.durably(t.Context(), func(d *catalog.Directory, now time.Time) ([]catalog.Event, error) {
 				return d.Revoke(domain.Service(fmt.Sprintf("s%d", i)), "", note, now)
 			})
 		}
 		synctestWait(t)
-		if got := len(quick.view().Revoked); got != 400 {
-			t.Fatalf("the quick node has %d of 400", got)
+		if got := len(quick.view().Revoked); got != 200 {
+			t.Fatalf("the quick node has %d of 200", got)
 		}
 		go slow.read()
 		synctestWait(t)
-		if got := len(slow.view().Revoked); got != 400 || slow.whole < 2 {
-			t.Fatalf("the slow node has %d of 400, after %d snapshots", got, slow.whole)
+		if got := len(slow.view().Revoked); got != 200 || slow.whole < 2 {
+			t.Fatalf("the slow node has %d of 200, after %d snapshots", got, slow.whole)
 		}
-		if slow.deltas > 350 {
+		if slow.deltas > 180 {
 			t.Fatalf("%d deltas were kept for a node that does not read", slow.deltas)
 		}
 	})
@@ -187,7 +187,7 @@ func TestNodeThatTakesNothingIsCut(t *testing.T) {
 		stalled := w.quietNode("h2")
 		synctestWait(t)
 		note := strings.Repeat("x", 500)
-		for i := range 400 {
+		for i := range 200 {
 			w.c.durably(t.Context(), func(d *catalog.Directory, now time.Time) ([]catalog.Event, error) {
 				return d.Revoke(domain.Service(fmt.Sprintf("s%d", i)), "", note, now)
 			})

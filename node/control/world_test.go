@@ -22,6 +22,8 @@ import (
 	"fire/transport"
 	"fire/twin"
 	"fire/twin/web"
+
+	"go.uber.org/goleak"
 )
 
 var domain = id.Domain{Region: "eu", Mesh: "floor"}
@@ -39,6 +41,8 @@ nodes = ["h1", "h2", "h3"]
 from = ["risk"]
 to = ["orders"]
 `
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // world is one control with its sessions and a disk that can fail.
 type world struct {
@@ -60,8 +64,10 @@ func startWorld(t testing.TB, dir string, disk *testDisk) *world {
 	w := &world{t: t, disk: disk, dir: dir, sessions: make(chan transport.Session, 16)}
 	cfg := Default()
 	cfg.Advertise = []string{"127.0.0.1:7400"}
+	model := twin.Default()
+	model.PublishEvery = time.Second // days of virtual time are made of ticks
 	c, err := New(cfg, Deps{Domain: domain, Name: "c1", Dir: dir, Release: "test", Log: slog.New(slog.DiscardHandler),
-		Twin: twin.Default(), Web: web.Config{StreamsMax: 1}, Sessions: w.sessions, Disk: disk})
+		Twin: model, Web: web.Config{StreamsMax: 1}, Sessions: w.sessions, Disk: disk})
 	if err != nil {
 		t.Fatal(err)
 	}
