@@ -59,17 +59,21 @@ func (e *edge) evidence(now second, silent map[string]bool) evidence {
 	return ev
 }
 
-// silentNodes lists the edge's nodes that stopped reporting.
+// silentNodes lists the nodes whose silence makes the figures wrong: the clients,
+// or whoever reports when there is no client. A silent server alone leaves the
+// figures whole; its host shows that by itself.
 func (e *edge) silentNodes(silent map[string]bool) []string {
 	if len(silent) == 0 {
 		return nil
 	}
+	which := client
+	if len(e.sides[client].links) == 0 {
+		which = server
+	}
 	found := map[string]bool{}
-	for i := range e.sides {
-		for k := range e.sides[i].links {
-			if silent[k.node] {
-				found[k.node] = true
-			}
+	for k := range e.sides[which].links {
+		if silent[k.node] {
+			found[k.node] = true
 		}
 	}
 	return sortedKeys(found)

@@ -168,6 +168,15 @@ func TestASilentNodeIsToldAndItsEdgesAreMarked(t *testing.T) {
 	}
 }
 
+func TestASilentServerLeavesTheEdgesFigures(t *testing.T) {
+	w := newWorld(t, Default())
+	w.send("host-b", traffic("a", "b", SideIn, "host-a", 100, 0, time.Millisecond))
+	w.beats(16, func() { w.send("host-a", traffic("a", "b", SideOut, "host-b", 100, 0, time.Millisecond)) })
+	if e := w.edge("a>b"); e.State != StateOK || e.Stale || !w.has(EventNodeSilent, "node host-b") {
+		t.Errorf("%s %q, stale %v", e.State, e.Why, e.Stale)
+	}
+}
+
 func TestPathsWithoutPeersAreSharedOutByWhatServersSaw(t *testing.T) {
 	w := newWorld(t, Default())
 	w.beats(24, func() {

@@ -112,6 +112,13 @@ func TestRepeatedBigCountsSaturateInsteadOfWrapping(t *testing.T) {
 		w.send("h", d)
 	}
 	w.snapshot() // mustHold looks at the figures
+	var sum counts
+	for range 3 {
+		sum.add(counts{requests: math.MaxUint64 / 2, errors: math.MaxUint64 / 2})
+	}
+	if sum.requests != math.MaxUint64 || sum.errors != math.MaxUint64 {
+		t.Errorf("%+v", sum)
+	}
 	if c := (counts{requests: math.MaxUint64, errors: math.MaxUint64, refused: math.MaxUint64}); c.ratio() != 1 {
 		t.Errorf("ratio %v", c.ratio())
 	}

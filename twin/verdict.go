@@ -22,7 +22,7 @@ type evidence struct {
 //
 //	error  the share of failures reaches red in the last 2 s or the last 5 s; once
 //	       red, until the 5 s share is below half of that (no flapping)
-//	warn   any failure in 5 s; traffic outside mutual TLS; a node of it is silent
+//	warn   any failure in 5 s; traffic outside mutual TLS; a client's node is silent
 //	ok     traffic without any of these
 //	idle   nothing moved for 10 s
 func judge(e evidence, red float64) (State, []string) {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -19,7 +20,8 @@ import (
 
 // TestMapInBrowser drives the page in Chromium (testdata/browser/map.mjs). It needs
 // FIRE_BROWSER=1, node, /usr/bin/chromium and `npm ci` in testdata/browser. FIRE_SHOTS names a folder for
-// screenshots; FIRE_HOLD a time to go on serving, to look at the page by hand.
+// screenshots; FIRE_HOLD a time to go on serving, to look at the page by hand;
+// FIRE_FLOOR=crowd serves a wide floor meanwhile.
 func TestMapInBrowser(t *testing.T) {
 	script, err := filepath.Abs("../../testdata/browser/map.mjs")
 	if err != nil {
@@ -43,6 +45,9 @@ func TestMapInBrowser(t *testing.T) {
 	defer cancel()
 	tw := twin.New(twin.Default(), nil)
 	f := newFloor(tw)
+	if os.Getenv("FIRE_FLOOR") == "crowd" {
+		f.crowd(24, 160)
+	}
 	cfg := Default()
 	cfg.Listen = "127.0.0.1:0"
 	s := New(cfg, tw, slog.New(slog.DiscardHandler))
@@ -81,8 +86,10 @@ func serveFaults(t *testing.T, f *floor) string {
 	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var share float64
 		_, _ = fmt.Sscan(r.URL.Query().Get("share"), &share)
-		f.fault("gateway>risk", share)
-		fmt.Fprintln(w, "gateway>risk")
+		edge := cmp.Or(r.URL.Query().Get("edge"), "gateway>risk")
+		f.fault(edge, share)
+		f.lose(r.URL.Query().Get("lose"))
+		fmt.Fprintln(w, edge)
 	})}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(l) }()

@@ -51,6 +51,21 @@ func newFloor(t *twin.Twin) *floor {
 	return f
 }
 
+// crowd replaces the floor by a wide one, to look at.
+func (f *floor) crowd(hosts, edges int) {
+	f.hosts, f.edges = nil, nil
+	for h := range hosts {
+		f.hosts = append(f.hosts, fmt.Sprintf("host-%02d", h))
+	}
+	for range edges {
+		from := f.rnd.IntN(hosts)
+		to := min(hosts-1, from+f.rnd.IntN(1+hosts/2))
+		f.edges = append(f.edges, flow{
+			fmt.Sprintf("svc-%02d-%d", from, f.rnd.IntN(3)), fmt.Sprintf("svc-%02d-%d", to, 3+f.rnd.IntN(2)), f.hosts[from], f.hosts[to],
+			"http", math.Exp(f.rnd.Float64() * 8), time.Duration(50+f.rnd.IntN(2000)) * time.Microsecond})
+	}
+}
+
 func (f *floor) inventory() twin.Inventory {
 	inv := twin.Inventory{Version: 3, Floor: 2, Nodes: []twin.InventoryNode{
 		{Name: "control-1", Region: "eu", Roles: []string{"control"}, Addr: "127.0.0.1:7443", Linked: true},
@@ -112,7 +127,7 @@ func (f *floor) report() {
 
 func (f *floor) deltas(e flow) (client, server twin.EdgeDelta) {
 	n := uint64(e.perSecond / 4 * (0.9 + 0.2*f.rnd.Float64()))
-	if e.perSecond < 40 {
+	if e.perSecond < 40 && e.perSecond > 4 {
 		n = uint64(f.rnd.IntN(int(e.perSecond/2) + 1))
 	}
 	bad := uint64(math.Round(float64(n) * f.faults[e.src+">"+e.dst]))
@@ -149,4 +164,13 @@ func (f *floor) fault(edge string, share float64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.faults[edge] = share
+}
+
+// lose stops the reports of a host; "" changes nothing.
+func (f *floor) lose(host string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if host != "" {
+		f.lost[host] = true
+	}
 }

@@ -71,7 +71,7 @@ const (
 	hostPad      = 18.0
 	hostTitle    = 44.0
 	hostGap      = 40.0
-	labelWide    = 186.0
+	labelWide    = 194.0
 	labelHigh    = 40.0
 	slotGap      = 18.0
 	laneHigh     = 8.0

@@ -44,7 +44,9 @@ func (s *script) Subscribe() (<-chan struct{}, func()) { return s.changed, func(
 
 func (s *script) publish(edges ...twin.EdgeView) {
 	s.mu.Lock()
-	s.now = &twin.Snapshot{Version: s.now.Version + 1, At: time.Unix(1e9, 0), Edges: edges,
+	next := s.now.Version + 1
+	events := append(append([]twin.Event(nil), s.now.Events...), twin.Event{ID: next, Text: "published"})
+	s.now = &twin.Snapshot{Version: next, At: time.Unix(1e9, 0), Edges: edges, Events: events,
 		Services: []twin.ServiceView{{Name: "a"}, {Name: "b"}}, Nodes: []twin.NodeView{{Name: "host-a"}}}
 	s.mu.Unlock()
 	select {
@@ -161,7 +163,7 @@ func TestStreamResumesWithOneDelta(t *testing.T) {
 		src.publish(busy("a", "b", float64(i+2)), busy("a", "c", 1))
 	}
 	_, name, m := follow(t, url, id).next()
-	if name != "delta" || m.From != first.Version || m.Version != first.Version+5 || len(m.Edges) != 1 {
+	if name != "delta" || m.From != first.Version || m.Version != first.Version+5 || len(m.Edges) != 1 || len(m.Events) != 5 {
 		t.Errorf("%s from %d to %d, %d edges", name, m.From, m.Version, len(m.Edges))
 	}
 	for _, stranger := range []string{"ffffffffffff-2", "nonsense", "-", m.Epoch + "-999999", m.Epoch + "-x", strings.Repeat("9", 5000)} {
@@ -288,6 +290,9 @@ func TestDeltasAddUpToTheWhole(t *testing.T) {
 }
 
 func apply(state map[string]string, m message) {
+	for _, e := range m.Events {
+		state[fmt.Sprint("event ", e.ID)] += "x" // twice would show
+	}
 	for _, raw := range m.Edges {
 		var e edgeLine
 		_ = json.Unmarshal(raw, &e)

@@ -155,8 +155,8 @@ function keys(e) {
 }
 
 function furnish() {
-  $("legend").append(...[["ok", "ok"], ["warn", "some errors"], ["error", "red: errors"], ["idle", "idle"]].map(([s, word]) =>
-    el("li", { "data-state": s }, el("span", { class: "swatch", "aria-hidden": "true" }), STATES[s].sign + " " + word)));
+  $("legend").append(...[["ok", "ok"], ["warn", "warning"], ["error", "red: errors"], ["idle", "idle"]].map(([s, word]) =>
+    el("li", { "data-state": s }, el("span", { class: "swatch", "aria-hidden": "true" }), el("span", { class: "badge", "data-state": s, "aria-hidden": "true" }, STATES[s].sign), word)));
   $("help").append(el("h2", { id: "help-title" }, "Keys"),
     el("dl", {}, ...KEYS.flatMap(([names, what]) => [el("dt", {}, ...names.map((k) => el("kbd", {}, SIGNS[k] || k))), el("dd", {}, what)])),
     el("p", { class: "muted" }, "Tab walks through hosts, services and edges; Enter opens one. The filter takes words and state:, host:, service:, protocol:; a leading - negates."),

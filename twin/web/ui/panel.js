@@ -67,7 +67,7 @@ export class Panel {
     const detail = this.#detail?.edge;
     return [
       heading("Edge", e.src + " → " + e.dst, e.state),
-      reasons(e.why),
+      reasons(e.why, e.state),
       el("div", { class: "tiles" },
         tile("Requests", rate(e.rate_per_second) + "/s"), tile("Errors", rate(e.errors_per_second) + "/s", e.errors_per_second > 0),
         tile("Error share", percent(e.error_ratio), e.error_ratio > 0), tile("p50", span(e.p50_ns)), tile("p99", span(e.p99_ns)), tile("p99.9", span(e.p999_ns))),
@@ -92,7 +92,7 @@ export class Panel {
     const edges = [...this.#store.edges.values()];
     return [
       heading("Service", s.name, s.state),
-      reasons(s.why ? [s.why] : []),
+      reasons(s.why ? [s.why] : [], s.state),
       s.description ? el("p", { class: "muted" }, s.description) : null,
       facts([["protocol", s.protocol || "–"], ["port", s.port ? String(s.port) : "–"], ["class", s.class || "–"], ["declared", s.declared ? "yes" : "no, seen in traffic only"]]),
       el("h3", {}, "Endpoints"),
@@ -112,7 +112,7 @@ export class Panel {
     const homes = [...this.#store.services.values()].filter((s) => s.endpoints.some((e) => e.node === id));
     return [
       heading("Host", n.name, n.state),
-      reasons(n.why ? [n.why] : []),
+      reasons(n.why ? [n.why] : [], n.state),
       facts([["address", n.addr || "–"], ["region, zone", [n.region, n.zone].filter(Boolean).join(", ") || "–"], ["roles", (n.roles || []).join(", ") || "–"],
         ["release", n.release || "–"], ["linked", n.linked ? "yes" : "no"], ["last report", last],
         ["clock", n.clock_offset_ns ? span(Math.abs(n.clock_offset_ns)) + (n.clock_offset_ns < 0 ? " behind" : " ahead") : "in step"],
@@ -145,8 +145,8 @@ function badge(state, withWord) {
   return el("span", { class: "badge", "data-state": state, title: s.word }, s.sign + (withWord ? " " + s.word : ""));
 }
 
-function reasons(list) {
-  return list?.length ? el("ul", { class: "why" }, ...list.map((w) => el("li", {}, w))) : null;
+function reasons(list, state) {
+  return list?.length ? el("ul", { class: "why", "data-state": state }, ...list.map((w) => el("li", {}, w))) : null;
 }
 
 function tile(name, value, bad) {

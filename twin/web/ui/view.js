@@ -3,6 +3,7 @@
 const ZOOM_MIN = 0.15;
 const ZOOM_MAX = 3;
 const FIT_MAX = 1.5;
+const FOOT = 44; // the legend's, at the bottom
 
 export class View {
   dragged = false;
@@ -31,8 +32,9 @@ export class View {
   }
 
   fit() {
-    const { clientWidth: w, clientHeight: h } = this.#root;
-    if (!w || !h || !this.#size.width) return;
+    const w = this.#root.clientWidth;
+    const h = this.#root.clientHeight - FOOT;
+    if (w <= 0 || h <= 0 || !this.#size.width) return;
     this.#zoom = Math.min(w / this.#size.width, h / this.#size.height, FIT_MAX);
     this.#x = (w - this.#size.width * this.#zoom) / 2;
     this.#y = (h - this.#size.height * this.#zoom) / 2;
