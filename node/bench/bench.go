@@ -77,6 +77,15 @@ func (b *Bench) Run(ctx context.Context) (res *Result, err error) {
 	defer func() { err = errors.Join(err, closePair()) }()
 	res.PairInBenchProcess = inProcess
 	res.Paths = append([]Path{base, pair}, b.cfg.Rivals...)
+	if b.cfg.HAProxy {
+		rival, startErr := StartHAProxy(ctx, base.Address, "tcp")
+		if startErr != nil {
+			return nil, fmt.Errorf("rival: %w", startErr)
+		}
+		defer func() { err = errors.Join(err, rival.Close()) }()
+		defer func() { err = errors.Join(err, rival.fault()) }() // before Close, which ends it
+		res.Paths = append(res.Paths, Path{HAProxyName, rival.Address(), rival.PIDs()})
+	}
 	for _, p := range res.Paths {
 		if err := reachable(ctx, p); err != nil {
 			return nil, fmt.Errorf("path %s: %w", p.Name, err)

@@ -23,6 +23,7 @@ type Config struct {
 	Target        string        // measure the pair behind this address instead of an own one
 	Baseline      string        // an echo server to reach without the pair; default our own
 	Rivals        []Path        // measured beside
+	HAProxy       bool          // start an HAProxy pair and measure it beside
 }
 
 // Path is one way to the echo server. PIDs are the processes that carry it, for
@@ -93,7 +94,7 @@ func (c *Config) Check() error {
 	if len(c.Rivals) > pathsMax {
 		bad("%d rivals, the limit is %d", len(c.Rivals), pathsMax)
 	}
-	seen := map[string]bool{direct: true, ours: true}
+	seen := map[string]bool{direct: true, ours: true, HAProxyName: c.HAProxy}
 	for _, r := range c.Rivals {
 		if r.Name == "" || seen[r.Name] {
 			bad("rival name %q is empty or taken", r.Name)
