@@ -42,7 +42,7 @@ func New(cfg Config, deps Deps) (*Bench, error) {
 	if err := supported(); err != nil {
 		return nil, err
 	}
-	if cfg.Target == "" && deps.StartPair == nil {
+	if cfg.Target.Address == "" && deps.StartPair == nil {
 		return nil, errors.New("bench: neither a target nor a way to start a pair is given")
 	}
 	if deps.Progress == nil {
@@ -99,8 +99,8 @@ func (b *Bench) Run(ctx context.Context) (res *Result, err error) {
 }
 
 func (b *Bench) startPair(ctx context.Context, target string) (Path, bool, func() error, error) {
-	if b.cfg.Target != "" {
-		return Path{Name: ours, Address: b.cfg.Target}, false, func() error { return nil }, nil
+	if t := b.cfg.Target; t.Address != "" {
+		return Path{ours, t.Address, t.PIDs}, false, func() error { return nil }, nil
 	}
 	pair, err := b.deps.StartPair(ctx, target)
 	if err != nil {
@@ -188,6 +188,13 @@ func (b *Bench) one(ctx context.Context, s spec, ends []int) (sample, error) {
 	}
 	x.cpuPath, x.cpuEnds = spent(path0, cpuTime(s.path.PIDs)), spent(ends0, cpuTime(ends))
 	return x, err
+}
+
+// ProcessorTime is the processor time that all of pids have used so far; false when
+// one of them cannot be read. 0 stands for this process.
+func ProcessorTime(pids []int) (time.Duration, bool) {
+	d := cpuTime(pids)
+	return d, d >= 0
 }
 
 // cpuTime is the processor time of all of pids, negative when one cannot be read or

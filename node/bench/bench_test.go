@@ -205,6 +205,33 @@ func TestCancelEndsARunAtOnce(t *testing.T) {
 	}
 }
 
+// TestGivenTargetIsMeasuredWithoutStartingAnything measures a relay that somebody
+// else has started in front of an echo server that somebody else has started.
+func TestGivenTargetIsMeasuredWithoutStartingAnything(t *testing.T) {
+	echo, stop := localServer(t, func(c net.Conn) { echo(c) })
+	defer stop()
+	theirs, err := StartChild(t.Context(), self("relay", echo)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	cfg := quick()
+	cfg.Sizes, cfg.Rounds, cfg.RatePerSecond = []int{256}, 1, 0
+	cfg.Target, cfg.Baseline = Path{Address: theirs.Address(), PIDs: theirs.PIDs()}, echo
+	cfg.Rivals = []Path{{Name: "another", Address: theirs.Address()}}
+	b, err := New(cfg, Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := b.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(res.Rows) != 3 || res.Echo != "given" || res.Rows[1].CPUPathNSPerMessage == nil || res.Rows[2].CPUPathNSPerMessage != nil {
+		t.Fatalf("%+v", res.Rows)
+	}
+}
+
 func TestUnreachablePathIsNamedBeforeAnythingIsMeasured(t *testing.T) {
 	cfg := quick()
 	cfg.Rivals = []Path{{Name: "haproxy", Address: "127.0.0.1:1"}}
@@ -227,7 +254,7 @@ func TestChildThatFailsSaysWhy(t *testing.T) {
 }
 
 func TestConfigNamesEveryProblem(t *testing.T) {
-	if _, err := New(Config{Target: "x:1", Sizes: []int{1}, RatePerSecond: -1, Idle: -1, Warmup: -1, Rivals: []Path{{Name: "fire"}}}, Deps{}); err == nil ||
+	if _, err := New(Config{Target: Path{Address: "x:1"}, Sizes: []int{1}, RatePerSecond: -1, Idle: -1, Warmup: -1, Rivals: []Path{{Name: "fire"}}}, Deps{}); err == nil ||
 		len(strings.Split(err.Error(), "\n")) != 9 {
 		t.Fatalf("got %v", err)
 	}
@@ -239,6 +266,9 @@ func TestConfigNamesEveryProblem(t *testing.T) {
 func TestParsePath(t *testing.T) {
 	p, err := ParsePath("haproxy=127.0.0.1:7101,pid=12,pid=13")
 	if err != nil || p.Name != "haproxy" || p.Address != "127.0.0.1:7101" || !slices.Equal(p.PIDs, []int{12, 13}) {
+		t.Fatalf("%+v %v", p, err)
+	}
+	if p, err := ParseTarget("127.0.0.1:7101,pid=12"); err != nil || p.Address != "127.0.0.1:7101" || !slices.Equal(p.PIDs, []int{12}) {
 		t.Fatalf("%+v %v", p, err)
 	}
 	for _, s := range []string{"", "haproxy", "=127.0.0.1:1", "h=127.0.0.1", "h=127.0.0.1:1,pid=x", "h=127.0.0.1:1,cpu=1", "h=127.0.0.1:1,pid=0"} {

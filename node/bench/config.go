@@ -20,7 +20,7 @@ type Config struct {
 	Warmup        time.Duration // not counted, before each; default 100 ms
 	Idle          int           // connections of the memory table; 0 leaves it out
 	EchoListen    string        // where the echo server listens; default 127.0.0.1:0
-	Target        string        // measure the pair behind this address instead of an own one
+	Target        Path          // measure this pair instead of an own one; its name does not count
 	Baseline      string        // an echo server to reach without the pair; default our own
 	Rivals        []Path        // measured beside
 	HAProxy       bool          // start an HAProxy pair and measure it beside
@@ -88,7 +88,7 @@ func (c *Config) Check() error {
 	if c.Idle < 0 || c.Idle > 20_000 {
 		bad("%d idle connections, want 0 to 20000", c.Idle)
 	}
-	if c.Target != "" && c.Baseline == "" {
+	if c.Target.Address != "" && c.Baseline == "" {
 		bad("a target needs a baseline: the address of the echo server it leads to")
 	}
 	if len(c.Rivals) > pathsMax {
@@ -102,6 +102,15 @@ func (c *Config) Check() error {
 		seen[r.Name] = true
 	}
 	return errors.Join(errs...)
+}
+
+// ParseTarget reads "host:port" with any number of ",pid=N" behind it.
+func ParseTarget(s string) (Path, error) {
+	p, err := ParsePath(ours + "=" + s)
+	if err != nil {
+		return p, fmt.Errorf("target %q: want host:port[,pid=N]", s)
+	}
+	return p, nil
 }
 
 // ParsePath reads "name=host:port" with any number of ",pid=N" behind it.
