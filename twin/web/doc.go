@@ -14,6 +14,14 @@
 // default, and every request must name an allowed host and come from no other site
 // (guard.go says against what).
 //
+// # Invariants
+//
+//   - A frame never changes once it is published; only its encodings are added.
+//   - A client's state plus the delta sent to it is the frame the delta names.
+//   - Equal topologies give equal coordinates, on every run and every machine.
+//   - No answer goes out before the guard has let the request in, and each answer
+//     carries the guard's headers.
+//
 // # The stream
 //
 // First a "snapshot" event, then "delta" events: at most four a second, at least a

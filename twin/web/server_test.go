@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -354,6 +355,24 @@ func TestGuardTurnsOthersAway(t *testing.T) {
 			}
 		}
 	}
+}
+
+// FuzzHostAllowed: whatever is let in is one of the few names.
+func FuzzHostAllowed(f *testing.F) {
+	for _, seed := range []string{"localhost:1", "[::1]:7480", "127.0.0.1", "floor.example:x", "localhost.evil", "[[::1]]", "::ffff:127.0.0.1", "127.0.0.1.evil", "localhost@evil"} {
+		f.Add(seed)
+	}
+	cfg := Default()
+	cfg.AllowedHosts = []string{"floor.example"}
+	legal := regexp.MustCompile(`^\[*(localhost|floor\.example|127\.[0-9]+\.[0-9]+\.[0-9]+|[0-9a-f:.]*:[0-9a-f:.]*1?(%[^\]]+)?)\]*(:[^:]*)?$`)
+	f.Fuzz(func(t *testing.T, host string) {
+		if !cfg.hostAllowed(host) {
+			return
+		}
+		if !legal.MatchString(strings.ToLower(host)) {
+			t.Fatalf("%q is let in", host)
+		}
+	})
 }
 
 func TestThePageNamesOnlyItsOwnFilesAndHasNoInlineScript(t *testing.T) {
