@@ -217,7 +217,7 @@ func TestLabelsAreAClosedSet(t *testing.T) {
 				if strings.HasPrefix(name, "fire_edge_") && !ok {
 					t.Errorf("%s has label %s", name, l.GetName())
 				}
-				if !model.LabelName(l.GetName()).IsValid() {
+				if !model.LegacyValidation.IsValidLabelName(l.GetName()) {
 					t.Errorf("%s: label %q", name, l.GetName())
 				}
 			}

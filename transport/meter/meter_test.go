@@ -204,7 +204,8 @@ func TestFullPageGivesTheCountedOverflowCell(t *testing.T) {
 	if f := p.Facts(); f.Spilled != 3 || f.Used != 3 || f.Cells != 3 {
 		t.Fatalf("got %+v", f)
 	}
-	if p.Edge(EdgeKey{"a", "b0", "in"}) != p.Edge(EdgeKey{"a", "b0", "in"}) {
+	first := p.Edge(EdgeKey{"a", "b0", "in"})
+	if again := p.Edge(EdgeKey{"a", "b0", "in"}); again != first {
 		t.Fatal("the same edge has two cells")
 	}
 }
