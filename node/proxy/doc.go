@@ -1,0 +1,70 @@
+// Package proxy owns the data path of a node: every byte that one service of this host
+// sends to another over the mesh passes through here, at both ends.
+//
+//	   application                                               application
+//	        │ tcp or unix, [upstream.NAME]            [service.NAME] ▲
+//	        ▼                                                        │
+//	upstream ► admit ► reach ──► session ──► stream ──► admit ► dialApp
+//	           policy   pick     (pool, one per         policy again, from
+//	                    endpoint  source, node, lane)   the session's leaf
+//	        │                                                        │
+//	        └───────── relay: pump up, pump down ──── relay ─────────┘
+//	                       │
+//	   sweep, 4 times a second: counters to the meter page, idle and stuck flows
+//	   watch, on each new view: flows and sessions that it forbids are cut
+//
+// It refuses to read what it carries (HTTP is the one protocol with a relay of its own,
+// http_*.go), to retry what may have arrived, to queue, to believe a header about who
+// somebody is, and to guess a protocol: it is what the catalogue declares.
+//
+// # Seams
+//
+//	serveClient   one accepted connection  ► admitClient ► reach ► carry
+//	serveStream   one stream of a peer     ► admitStream ► dialApp ► answer ► carry
+//	reach         an open, accepted stream to a picked endpoint; release gives it back
+//	add, remove   a *flow in the table: what can be cut, listed and counted
+//	edge          the meter's cell of (source, destination, side)
+//
+// HTTP takes over behind admitClient and admitStream, and uses the same reach, add,
+// remove and edges.
+//
+// # Invariants
+//
+//   - The source is the session's verified leaf. The server's node is Exactly the one
+//     that was picked, and the signed catalogue must place the service there.
+//   - Not one byte of a client is read before an endpoint has accepted. So every failed
+//     try is proof that nothing left, and the next endpoint may be tried.
+//   - A failure is seen as a failure: the application gets a reset, never an end that it
+//     could take for a whole answer. Only a half that ended is closed as a half.
+//   - A view cuts what it forbids, within the time of one pass over the flow table, and
+//     touches nothing else. A flow that was admitted under an older view is judged
+//     again when it enters the table.
+//   - Each refused or broken flow has one reason, the same in the edge, the ring of
+//     refusals, the log and (by reset code or reply) at the other end.
+//
+// # Limits
+//
+// Per idle flow and side: two goroutines, 4 KiB of buffer, one QUIC stream. Per busy
+// direction: 32 KiB, lent. In between: the socket buffers and QUIC's windows
+// (transport/quic), nothing else. max_connections per upstream, max_connections_per_source
+// per identity, sessions_max sessions, 256 refusals remembered, 50 log lines per second.
+//
+// # Lock order
+//
+// None nests: flowTable, edgeTable, routeTable, route, pool, servedSessions and
+// sourceLimits each take their own mutex alone and hold it over no I/O. Exceptions:
+// routeTable.mu before route.mu, and route.mu before balance.Group's. Ends are called
+// (flow.end, Session.Close) with none held.
+//
+// # What the figures mean
+//
+// An opaque connection has no requests, so its latency is the turn-around: from the
+// first bytes of the client after an answer, to the first bytes that come back. A
+// stream of prices that nobody asked for has bytes and no latency. Connect is the time
+// from a client's connection to the remote application's acceptance.
+//
+// Decisions: two pumps per flow and no poller of our own, since the stream side has no
+// readiness to poll. Time-outs by a coarse counter that the sweep reads, since a
+// deadline per message costs a timer each. A reply before the first byte, a round trip
+// per connection, buys the proof that a retry needs; connections here live for hours.
+package proxy
