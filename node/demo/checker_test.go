@@ -19,6 +19,7 @@ type wiretap struct {
 	to func() string
 
 	mu    sync.Mutex
+	cuts  int
 	conns map[net.Conn]bool
 	skips map[string]bool // directions that skip numbers on purpose
 	ways  map[string]*way // by "sender>target"
@@ -32,7 +33,7 @@ type way struct {
 	count  int
 	types  map[string]int
 	resent int
-	lost   bool // bytes of a connection that was cut may be missing: a gap is allowed once
+	owed   map[int]bool // numbers lost with a connection that was cut: to be resent or filled
 }
 
 func newWiretap(t *testing.T, to func() string) *wiretap {
@@ -67,9 +68,8 @@ func (w *wiretap) cut() {
 		}
 		c.Close()
 	}
-	for _, way := range w.ways {
-		way.lost = true
-	}
+	clear(w.conns)
+	w.cuts++
 }
 
 func (w *wiretap) accept() {
@@ -85,20 +85,21 @@ func (w *wiretap) accept() {
 		}
 		w.mu.Lock()
 		w.conns[a], w.conns[b] = true, true
+		age := w.cuts
 		w.mu.Unlock()
-		w.wg.Go(func() { w.pump(a, b, ">") })
-		w.wg.Go(func() { w.pump(b, a, "<") })
+		w.wg.Go(func() { w.pump(a, b, ">", age) })
+		w.wg.Go(func() { w.pump(b, a, "<", age) })
 	}
 }
 
-func (w *wiretap) pump(from, to net.Conn, mark string) {
+func (w *wiretap) pump(from, to net.Conn, mark string, age int) {
 	defer to.Close()
 	buf := make([]byte, 32<<10)
 	var rest []byte
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
-			rest = w.check(append(rest, buf[:n]...), mark)
+			rest = w.check(append(rest, buf[:n]...), mark, age)
 			if _, werr := to.Write(buf[:n]); werr != nil && err == nil {
 				err = werr
 			}
@@ -113,7 +114,7 @@ func (w *wiretap) pump(from, to net.Conn, mark string) {
 }
 
 // check takes whole messages off the front of b.
-func (w *wiretap) check(b []byte, mark string) []byte {
+func (w *wiretap) check(b []byte, mark string, age int) []byte {
 	for {
 		i := bytes.Index(b, []byte("\x0110="))
 		if i < 0 {
@@ -123,16 +124,19 @@ func (w *wiretap) check(b []byte, mark string) []byte {
 		if end < 0 {
 			return b
 		}
-		w.message(b[:i+1+end+1], mark)
+		w.message(b[:i+1+end+1], mark, age)
 		b = b[i+1+end+1:]
 	}
 }
 
-func (w *wiretap) message(b []byte, mark string) {
+func (w *wiretap) message(b []byte, mark string, age int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if age != w.cuts {
+		return // it came too late to be passed on
+	}
 	readable := mark + strings.ReplaceAll(string(b), "\x01", "|")
-	if w.lines = append(w.lines, readable); len(w.lines) > 60 {
+	if w.lines = append(w.lines, readable[:min(len(readable), 300)]); len(w.lines) > 60 {
 		w.lines = w.lines[1:]
 	}
 	if err := w.strict(string(b)); err != nil {
@@ -184,7 +188,7 @@ func (w *wiretap) sequence(get map[string]string) error {
 	key := get["49"] + ">" + get["56"]
 	y := w.ways[key]
 	if y == nil {
-		y = &way{next: 1, types: map[string]int{}}
+		y = &way{next: 1, types: map[string]int{}, owed: map[int]bool{}}
 		w.ways[key] = y
 	}
 	seq, err := strconv.Atoi(get["34"])
@@ -201,20 +205,38 @@ func (w *wiretap) sequence(get map[string]string) error {
 		if get["122"] == "" {
 			return fmt.Errorf("PossDupFlag without OrigSendingTime")
 		}
+		next := seq + 1
 		if get["35"] == "4" {
-			next, _ := strconv.Atoi(get["36"])
-			y.next = max(y.next, next)
-		} else {
-			y.next = max(y.next, seq+1)
+			next, _ = strconv.Atoi(get["36"])
 		}
+		for n := seq; n < next; n++ {
+			delete(y.owed, n)
+		}
+		y.next = max(y.next, next)
 		return nil
 	}
-	if seq != y.next && !((y.lost || w.skips[key]) && seq > y.next) {
-		return fmt.Errorf("MsgSeqNum %d, want %d", seq, y.next)
-	}
-	y.lost = false
+	want := y.next
 	y.next = seq + 1
+	if jump := get["35"] == "A" && w.cuts > 0 || w.skips[key]; seq > want && jump {
+		for n := want; n < seq; n++ {
+			y.owed[n] = true
+		}
+	} else if seq != want {
+		return fmt.Errorf("MsgSeqNum %d, want %d", seq, want)
+	}
 	return nil
+}
+
+// paid tells whether everything that cuts have lost was sent again or filled.
+func (w *wiretap) paid() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, y := range w.ways {
+		if len(y.owed) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // of returns what was seen in one direction.

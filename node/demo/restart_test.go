@@ -103,6 +103,7 @@ func TestKilledGatewayComesBackWithItsNumbers(t *testing.T) {
 		toEngine.cut()
 		_, kill = playing(t, "gateway listen="+addr+" "+wires)
 	}
+	eventually(t, "every number that was lost is paid for", func() bool { return toGateway.paid() && toEngine.paid() })
 	for _, key := range []string{"STRATEGY-A>GATEWAY", "GATEWAY>STRATEGY-A"} {
 		if y := toGateway.of(key); y.types["A"] != 3 || y.next < 100 {
 			t.Errorf("%s: %d logons, next number %d", key, y.types["A"], y.next)
@@ -127,7 +128,8 @@ func TestFloorTradesThroughCuts(t *testing.T) {
 	gateway := f.start("gateway", nil)
 	toGateway := newWiretap(t, gateway.Addr)
 	f.addr["gateway"] = toGateway.addr()
-	a, b := f.start("strategy-a", nil), f.start("strategy-b", nil)
+	calm := func(w *Wiring) { w.Rate = 300 }
+	a, b := f.start("strategy-a", calm), f.start("strategy-b", calm)
 	for range 3 {
 		want := counter(a, "fills") + 100
 		eventually(t, "fills", func() bool { return counter(a, "fills") > want && counter(b, "fills") > 100 })
@@ -136,6 +138,7 @@ func TestFloorTradesThroughCuts(t *testing.T) {
 	}
 	want := counter(a, "fills") + 100
 	eventually(t, "fills after the cuts", func() bool { return counter(a, "fills") > want })
+	eventually(t, "every number that was lost is paid for", func() bool { return toGateway.paid() && toEngine.paid() })
 	f.stop("strategy-a")
 	f.stop("strategy-b")
 	// Nothing was lost between gateway and engine: every trade made two fills.
@@ -155,7 +158,8 @@ func TestRiskFaultRejectsOrdersUntilItEnds(t *testing.T) {
 	f.start("risk-b", nil)
 	blotter := f.start("blotter", nil)
 	gateway := f.start("gateway", nil)
-	a, b := f.start("strategy-a", nil), f.start("strategy-b", nil)
+	calm := func(w *Wiring) { w.Rate = 300 }
+	a, b := f.start("strategy-a", calm), f.start("strategy-b", calm)
 	desk := f.start("desk", nil)
 	eventually(t, "trading", func() bool { return counter(a, "fills") > 20 && counter(b, "fills") > 20 })
 	inject := func(service, query string) int {
