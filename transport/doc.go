@@ -9,7 +9,7 @@
 // It refuses mechanisms: transport/quic is one, Pipe in this package is the double
 // for tests and for parts that share a process. Both pass transporttest.Run.
 //
-// # What every implementation promises
+// # Invariants: what every implementation promises
 //
 //   - Bytes arrive in order and whole, or the reader gets an error. CloseWrite after
 //     Write loses nothing: the reader sees every byte, then io.EOF.

@@ -38,6 +38,13 @@
 //     session. Sent and unacknowledged: the peer's windows.
 //   - StreamsMax streams per session; 256 sessions that nobody accepts.
 //
+// # Invariants
+//
+//   - A session's Peer is the leaf that VerifyConnection passed in a full handshake.
+//   - Accept and Dial return a session only after both sides have accepted each other.
+//   - A slot of the gate is given back exactly once.
+//   - Close of an Endpoint returns when nothing of it runs.
+//
 // # Errors
 //
 // Everything is a *reason.Error. Stream resets and CONNECTION_CLOSE carry the reason's
