@@ -153,7 +153,7 @@ func (g *Gateway) line(p *peer) *line {
 	defer g.mu.Unlock()
 	ln := g.perPeer[p]
 	if ln == nil {
-		ln = &line{client: p.theirs}
+		ln = g.lines.line(p.theirs)
 		g.perPeer[p] = ln
 	}
 	return ln

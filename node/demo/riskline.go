@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -17,8 +18,10 @@ import (
 // pendingMax is how many messages of one client may wait for risk.
 const pendingMax = 4096
 
-// groupsMax is how many questions may wait for a worker.
-const groupsMax = 256
+// groupsMax is how many questions may wait for a worker. It is small: while all
+// workers are busy orders gather, and the next question asks about more of them, so
+// that a slow risk gets larger questions instead of a longer queue.
+const groupsMax = 4
 
 // riskLines asks risk about orders, many at a time and many calls at once, and
 // lets each client's messages go in the order in which they came.
@@ -35,6 +38,9 @@ type riskLines struct {
 	settled func()                        // after a batch of releases
 
 	calls, failures atomic.Uint64
+
+	mu    sync.Mutex
+	lines []*line // guarded by mu
 }
 
 // pending is one message that waits.
@@ -84,33 +90,44 @@ func (l *riskLines) put(ln *line, m *fix.Message, order *riskOrder) bool {
 		ln.fresh = append(ln.fresh, p)
 	}
 	alone := len(ln.queue) == 1
-	ask := len(ln.fresh) == riskOrdersMax
 	ln.mu.Unlock()
 	if order == nil && alone {
 		l.advance(ln)
 	}
-	if ask {
-		l.dispatch(ln)
-	}
 	return true
 }
 
-// dispatch gives what has gathered to the workers as one question.
+// dispatch gives what has gathered to the workers, as much as they take.
 func (l *riskLines) dispatch(ln *line) {
 	ln.mu.Lock()
-	group := ln.fresh
-	ln.fresh = nil
-	ln.mu.Unlock()
-	if len(group) == 0 {
-		return
-	}
-	select {
-	case l.work <- group:
-	default: // all workers are busy and as many questions wait as may
-		for _, p := range group {
-			l.decide(p, "gateway is busy")
+	defer ln.mu.Unlock()
+	for len(ln.fresh) > 0 {
+		n := min(len(ln.fresh), riskOrdersMax)
+		select {
+		case l.work <- slices.Clone(ln.fresh[:n]):
+			ln.fresh = slices.Delete(ln.fresh, 0, n)
+		default:
+			return
 		}
-		l.advance(ln)
+	}
+}
+
+// line makes a client's line.
+func (l *riskLines) line(client string) *line {
+	ln := &line{client: client}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, ln)
+	return ln
+}
+
+// dispatchAll is for a worker that has become free.
+func (l *riskLines) dispatchAll() {
+	l.mu.Lock()
+	lines := l.lines // only ever appended to
+	l.mu.Unlock()
+	for _, ln := range lines {
+		l.dispatch(ln)
 	}
 }
 
@@ -124,6 +141,7 @@ func (l *riskLines) run(ctx context.Context) {
 				case <-ctx.Done():
 					return
 				case group := <-l.work:
+					l.dispatchAll() // there is room for one more
 					l.ask(ctx, group)
 				}
 			}
