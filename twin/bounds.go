@@ -26,8 +26,12 @@ func bounded(s string, n int) string {
 	}, s)
 }
 
-// boundedOffset is how far a node's clock is ahead, at most a day either way.
+// boundedOffset is how far a node's clock is ahead, at most a day either way; 0 when
+// it does not say.
 func boundedOffset(theirs, ours time.Time) time.Duration {
+	if theirs.IsZero() {
+		return 0
+	}
 	const day = 24 * time.Hour
 	return max(-day, min(day, theirs.Round(0).Sub(ours.Round(0))))
 }

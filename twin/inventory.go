@@ -1,9 +1,12 @@
 package twin
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -122,6 +125,11 @@ func cleanInventory(in *Inventory) *Inventory {
 			out.Endpoints = append(out.Endpoints, p)
 		}
 	}
+	// Control's lists come from maps; the order of events should not.
+	slices.SortFunc(out.Nodes, func(a, b InventoryNode) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(out.Endpoints, func(a, b InventoryEndpoint) int {
+		return cmp.Or(strings.Compare(a.Service, b.Service), strings.Compare(a.Node, b.Node))
+	})
 	return out
 }
 

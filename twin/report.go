@@ -11,8 +11,8 @@ import (
 type Report struct {
 	Node string    `json:"node"`
 	Boot uint64    `json:"boot,omitempty"` // random per process start; 0: a restart is guessed from Seq and At
-	Seq  uint64    `json:"seq"`            // 1, 2, 3 ... within a Boot
-	At   time.Time `json:"at"`             // the node's clock; only ever used to show its offset
+	Seq  uint64    `json:"seq"`            // 1, 2, 3 ... within a Boot; 0: not numbered, counts as it comes
+	At   time.Time `json:"at"`             // the node's clock, only ever used to show its offset; zero: unknown
 
 	Edges    []EdgeDelta   `json:"edges,omitempty"`
 	Sessions []SessionFact `json:"sessions,omitempty"` // all open sessions, not a delta

@@ -28,8 +28,8 @@ type sequence struct {
 const refusalsMax = 8
 
 func (s *sequence) admit(boot, seq uint64, at time.Time) admission {
-	if seq == 0 {
-		return refuseRepeated
+	if seq == 0 { // not numbered: its link delivers in order and once
+		return admitNewest
 	}
 	if s.last == 0 {
 		s.start(boot, seq, at)
