@@ -202,10 +202,20 @@ func (c *Control) Revoke(ctx context.Context, r admin.RevokeRequest) (admin.Revo
 		return out, err
 	}
 	if !r.Undo {
+		if err := c.do(ctx, func(l *loop) { l.expel(p) }); err != nil {
+			return out, err
+		}
 		c.cut(p, reason.IdentityRevoked, p.String()+" is revoked")
 	}
 	out.Nodes, err = c.await(ctx, 0)
 	return out, err
+}
+
+// expel ends a revoked node's link without waiting for its session's end.
+func (l *loop) expel(p id.Principal) {
+	if k := l.links[p.Name]; p.Kind == id.KindNode && k != nil {
+		l.detach(k, reason.IdentityRevoked)
+	}
 }
 
 // principal reads a SPIFFE id, or kind/name of this domain.

@@ -260,6 +260,9 @@ func TestNodesReadTheMeshAndNeverChangeIt(t *testing.T) {
 				}
 			}
 		}
+		if a := n.request(catalog.Request{Inspect: &catalog.InspectRequest{Method: "POST", Path: "/v1/status"}}); a.Refuse == nil || a.Refuse.Code != reason.NotPermitted {
+			t.Errorf("POST: %+v", a)
+		}
 		if s := w.c.View().State; s.Floor != 1 || len(s.Revoked) != 0 {
 			t.Fatal("the mesh was changed")
 		}

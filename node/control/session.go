@@ -196,7 +196,10 @@ func (n *nodeServer) watch(ctx context.Context, stream transport.Stream, h *cata
 	var k *link
 	var before transport.Session
 	var refused error
-	err := n.c.do(ctx, func(l *loop) { k, before, refused = l.attach(n.node, h, n.session, out) })
+	err := n.c.observe(ctx, h.Have.Version)
+	if err == nil {
+		err = n.c.do(ctx, func(l *loop) { k, before, refused = l.attach(n.node, h, n.session, out) })
+	}
 	if err = first(err, refused); err != nil {
 		n.refuseLink(stream, err)
 		return
@@ -218,6 +221,19 @@ func (n *nodeServer) watch(ctx context.Context, stream transport.Stream, h *cata
 	n.session.Close(code, heard.Error())
 	sending.Wait()
 	n.c.log.Info("node session ended", "node", n.node, "reason", code.String(), "err", first(heard, sent))
+}
+
+// observe lifts our numbers above a version that a node holds. That happens after
+// control's state was restored from an old backup: without it the node would refuse
+// every version as older than its own.
+func (c *Control) observe(ctx context.Context, version uint64) error {
+	if version <= c.published.Load().signed.Version {
+		return nil
+	}
+	return c.durably(ctx, func(d *catalog.Directory, _ time.Time) ([]catalog.Event, error) {
+		d.Observe(version)
+		return nil, nil
+	})
 }
 
 // startingPoint is the version from which deltas make sense to the node: the one

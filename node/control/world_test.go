@@ -346,6 +346,12 @@ func (d *testDisk) set(change func(*testDisk)) {
 	change(d)
 }
 
+func (d *testDisk) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.writes
+}
+
 // after is what survives on the platter.
 func (d *testDisk) after() *testDisk {
 	d.mu.Lock()
