@@ -2,11 +2,14 @@ package config
 
 import (
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 
 	"fire/node/admin"
+	"fire/node/agent"
 	"fire/node/control"
+	"fire/node/proxy"
 	"fire/policy/id"
 	"fire/transport/quic"
 	"fire/twin"
@@ -19,6 +22,14 @@ type Config struct {
 	Mesh Mesh `toml:"mesh"`
 	// This host.
 	Node Node `toml:"node"`
+	// How this host keeps in touch with control.
+	Agent agent.Config `toml:"agent"`
+	// The services that run on this host, by their name in the floor.
+	Services map[string]agent.Service `toml:"service"`
+	// The local doors to services of the mesh, by any name.
+	Upstreams map[string]proxy.Upstream `toml:"upstream"`
+	// The bounds of the data path.
+	Proxy proxy.Config `toml:"proxy"`
 	// The unix socket that the inspection verbs ask.
 	Admin admin.Config `toml:"admin"`
 	// The process's own log.
@@ -97,6 +108,8 @@ const (
 func Default() Config {
 	return Config{
 		Node:    Node{Roles: []string{RoleProxy}, Listen: "0.0.0.0:7400"},
+		Agent:   agent.Default(),
+		Proxy:   proxy.Default(),
 		Admin:   admin.Default(),
 		Log:     Log{Format: "auto"},
 		QUIC:    quic.Default(),
@@ -107,7 +120,7 @@ func Default() Config {
 }
 
 // elementDefaults are named tables without keys, by their types.
-func elementDefaults() []any { return nil }
+func elementDefaults() []any { return []any{agent.DefaultService()} }
 
 // check asks every room in turn; section hands it a refuse of its own table.
 func (c *Config) check(section func(table string) func(key, problem string)) {
@@ -115,6 +128,22 @@ func (c *Config) check(section func(table string) func(key, problem string)) {
 	c.Node.check(section("node"))
 	c.Log.check(section("log"))
 	c.Admin.Check(section("admin"))
+	c.Agent.Check(section("agent"))
+	c.Proxy.Check(section("proxy"))
+	for name, s := range c.Services {
+		s.Check(section("service." + name))
+	}
+	doors := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(c.Upstreams)) {
+		u := c.Upstreams[name]
+		u.Check(section("upstream." + name))
+		for key, at := range map[string]string{"listen": u.Listen, "unix": u.Unix} {
+			if other, taken := doors[at]; taken && at != "" {
+				section("upstream."+name)(key, "upstream."+other+" listens there already")
+			}
+			doors[at] = name
+		}
+	}
 	c.QUIC.Check(section("quic"))
 	c.Control.Check(section("control"))
 	c.Twin.Check(section("twin"))

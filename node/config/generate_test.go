@@ -234,13 +234,23 @@ func example(fields []Field) string {
 		if !set {
 			value = f.Default
 		}
+		if v, ok := exampleValues[f.Key]; ok {
+			value = v
+		}
 		b.WriteString(mark(named || !set) + f.Key[i+1:] + " = " + value + "\n")
 	}
 	return b.String()
 }
 
 // exampleNames stand for NAME in the headings of named tables.
-var exampleNames = map[string]string{}
+var exampleNames = map[string]string{"service.NAME": "orders", "service.NAME.health": "orders", "upstream.NAME": "to-risk"}
+
+// exampleValues stand in named tables, where a default alone would be wrong.
+var exampleValues = map[string]string{
+	"service.NAME.address": `"127.0.0.1:9001"`, "service.NAME.health.command": `["/usr/bin/true"]`,
+	"service.NAME.health.interval": `"200ms"`, "service.NAME.health.timeout": `"1s"`,
+	"upstream.NAME.service": `"risk"`, "upstream.NAME.as": `"orders"`, "upstream.NAME.listen": `"127.0.0.1:15001"`,
+}
 
 func mark(off bool) string {
 	if off {
