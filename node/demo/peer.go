@@ -43,6 +43,8 @@ type peer struct {
 	s  session // guarded by mu
 
 	busy atomic.Bool // a connection runs
+
+	head header // of the message in hand; the reading goroutine's
 }
 
 func newPeer(s session, log *slog.Logger) *peer {
@@ -161,10 +163,10 @@ func (p *peer) read(conn net.Conn, front []byte, app application) error {
 	buf := make([]byte, 2*fixMessageBytesMax)
 	start, end := 0, copy(buf, front)
 	garbled := 0
+	var m fix.Message
 	for {
 		now := time.Now()
 		for {
-			var m fix.Message
 			n, err := fix.Next(buf[start:end], &m, fixMessageBytesMax)
 			if err == fix.ErrShort {
 				break
@@ -201,6 +203,7 @@ func (p *peer) take(m *fix.Message, now time.Time, app application) bool {
 	p.received.Add(1)
 	p.mu.Lock()
 	h, deliver := p.s.receive(m, now)
+	p.head = h
 	state := p.s.state
 	p.mu.Unlock()
 	if state == active && !p.up.Load() {
@@ -208,7 +211,7 @@ func (p *peer) take(m *fix.Message, now time.Time, app application) bool {
 		app.status(p, true)
 	}
 	if deliver {
-		app.message(p, m, &h)
+		app.message(p, m, &p.head)
 	}
 	return state != closed
 }
