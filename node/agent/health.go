@@ -32,12 +32,13 @@ func newChecker(service string, s Service) *checker {
 const (
 	healthOutputMax = 4 << 10 // bytes of a command's output or an HTTP head
 	hurryPause      = 20 * time.Millisecond
+	firstCheck      = 50 * time.Millisecond // at the latest: nobody calls an endpoint that was never checked
 )
 
 // watchHealth checks until ctx ends and puts each change on the board at once.
 func (a *Agent) watchHealth(ctx context.Context, c *checker) {
 	j := judge{rise: c.how.Rise, fall: c.how.Fall}
-	timer := time.NewTimer(rand.N(c.how.Interval)/8 + 1) // not all in step; early, since nobody calls an unchecked endpoint
+	timer := time.NewTimer(rand.N(min(c.how.Interval, firstCheck)) + 1) // not all in step
 	defer timer.Stop()
 	var last time.Time
 	for {
@@ -167,7 +168,7 @@ func (c *checker) checkHTTP(ctx context.Context) error {
 		switch _, perr := r.Parse(buf, healthOutputMax, http1.Asked{}); {
 		case perr == nil:
 			return statusError(c.how.Path, r.Status)
-		case perr != http1.ErrShort:
+		case !errors.Is(perr, http1.ErrShort):
 			return fmt.Errorf("GET %s: %w", c.how.Path, perr)
 		}
 		if err == io.EOF {
