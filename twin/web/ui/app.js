@@ -38,7 +38,7 @@ function draw() {
   map.update();
   map.mark(state.filter, state.selected, state.hovered);
   if (state.view === "table") tables.update(state.filter, state.selected);
-  events.update(state.filter, $("search").value);
+  events.update($("search").value);
   panel.update();
   summary();
 }

@@ -8,7 +8,7 @@ export class Events {
   #ticker;
   #store;
   #select;
-  #shown = -1;
+  #shown = "";
 
   constructor(root, ticker, store, select) {
     this.#root = root;
@@ -18,7 +18,7 @@ export class Events {
     this.#root.append(el("h2", {}, "Events"), el("ol", { class: "events" }));
   }
 
-  update(filter, words) {
+  update(words) {
     const events = this.#store.events;
     const newest = events[events.length - 1];
     text(this.#ticker, newest ? `${clock(newest.at)}  ${stateOf(newest.severity).sign}  ${newest.text}` : "No events yet");

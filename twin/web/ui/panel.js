@@ -2,7 +2,7 @@
 // (both sides, history, sessions) is fetched once a second while the panel is open.
 
 import { el, svg } from "./dom.js";
-import { age, bytes, clock, count, percent, rate, span, stateOf } from "./format.js";
+import { age, bytes, count, percent, rate, span, stateOf } from "./format.js";
 
 const POLL_MILLIS = 1000;
 
@@ -198,5 +198,3 @@ function spark(name, values, format, tone) {
     svg("svg", { viewBox: `0 0 ${SPARK.width} ${SPARK.height}`, preserveAspectRatio: "none", role: "img", "aria-label": `${name}: now ${format(last)}, at most ${format(top)} in 60 s` },
       svg("polygon", { points: area }), svg("polyline", { points: line })));
 }
-
-export { badge, clock };

@@ -5,7 +5,7 @@ import { el, set, text } from "./dom.js";
 import { bytes, count, percent, rate, span, stateOf } from "./format.js";
 import { edgeFacts, nodeFacts, serviceFacts } from "./filter.js";
 
-const rankOf = { error: 0, warn: 1, ok: 2, idle: 3 };
+const rankOf = { error: 3, warn: 2, ok: 1, idle: 0 };
 const state = (x) => stateOf(x.state).sign + " " + stateOf(x.state).word;
 
 const EDGES = [
@@ -57,7 +57,7 @@ export class Tables {
 
   constructor(root, store, select) {
     this.#tables = [
-      new Table("edge", "Edges", EDGES, () => [...store.edges].map(([id, e]) => [id, e]), edgeFacts, select),
+      new Table("edge", "Edges", EDGES, () => [...store.edges], edgeFacts, select),
       new Table("service", "Services", SERVICES, () => [...store.services], serviceFacts, select),
       new Table("node", "Hosts", HOSTS, () => [...store.nodes], nodeFacts, select),
     ];
@@ -94,8 +94,11 @@ class Table {
         el("thead", {}, el("tr", {}, ...this.#heads)), this.#body));
   }
 
+  // The first click puts names in order and the biggest number on top.
   #sortBy(column) {
-    this.#sort = { column, up: this.#sort.column === column ? !this.#sort.up : typeof this.#columns[column][2](this.#list()[0]?.[1] ?? EMPTY) === "string" };
+    const first = this.#list()[0];
+    const names = !first || typeof this.#columns[column][2](first[1]) === "string";
+    this.#sort = { column, up: this.#sort.column === column ? !this.#sort.up : names };
     this.#heads.forEach((h, i) => set(h, "aria-sort", i !== column ? "none" : this.#sort.up ? "ascending" : "descending"));
     this.update(...this.#last);
   }
@@ -148,5 +151,3 @@ class Table {
     });
   }
 }
-
-const EMPTY = { endpoints: [], why: [], src: "", dst: "", name: "", state: "idle" };
