@@ -26,13 +26,13 @@ func healthy() *Facts {
 			ListenQueueMax: 4096, LocalPorts: 28232, MemFreeBytes: 4 << 30, MemBytes: 8 << 30, Dir: "/var/lib/fire", DirMode: 0o700,
 			DirFreeBytes: 9 << 30, RuntimeDir: "/run/fire", ClockSynced: 1, ClockMaxError: time.Millisecond, ClockSource: "tsc"},
 		ConfigPath: "/etc/fire/mesh.toml", ConfigDigest: "sha256:1",
-		Info: &admin.Info{Node: "h1", Roles: []string{"proxy"}, Linked: true, ConfigPath: "/etc/fire/mesh.toml", ConfigDigest: "sha256:1",
+		Info: &admin.Info{Node: "h1", Version: 9, Roles: []string{"proxy"}, Linked: true, ConfigPath: "/etc/fire/mesh.toml", ConfigDigest: "sha256:1",
 			MapURL: "http://127.0.0.1:7480/", Listeners: []admin.Listener{{Purpose: "mesh", Address: "0.0.0.0:7400"}},
 			Certificates: []admin.CertInfo{cert}, MaxProcs: 4, OpenFilesMax: 1 << 20},
 		Status: &admin.Status{Version: 9, FloorVersion: 1, Source: "control", Nodes: []admin.NodeStatus{node("h1", "10.0.0.1:7400", "proxy"), node("c1", "10.0.0.2:7400", "control")}},
 		Services: []admin.Service{{Service: "orders", Port: 9000, Placed: []string{"h1", "h2"}, Endpoints: []admin.Endpoint{
 			{Node: "h1", Linked: true, Healthy: true}, {Node: "h2", Linked: true, Healthy: true}}}},
-		Edges: []admin.Edge{{Src: "a", Dst: "orders", State: "ok", Secured: true}},
+		Edges: []admin.Edge{{Src: "a", Dst: "orders", State: "ok", Secured: true, RequestsTotal: 5}},
 		CA:    &admin.CA{Roots: []admin.RootInfo{{Active: true, NotAfter: now.Add(3650 * 24 * time.Hour)}}},
 	}
 }
@@ -81,7 +81,7 @@ func TestEachFaultIsFoundByItsCheckAlone(t *testing.T) {
 		{"FIRE-CONTROL-002", Fail, func(f *Facts) { f.Info.Linked, f.Info.ClockSkewMS = false, 0 }},
 		{"FIRE-CONTROL-003", Warn, func(f *Facts) { f.Status.Source = "snapshot" }},
 		{"FIRE-CONTROL-004", Warn, func(f *Facts) { f.Status.FloorVersion = 0 }},
-		{"FIRE-CONTROL-005", Warn, func(f *Facts) { f.Status.Nodes[1].Roles = nil }},
+		{"FIRE-CONTROL-005", Warn, func(f *Facts) { f.Info.Version = 8 }},
 		{"FIRE-PROXY-001", Fail, func(f *Facts) { f.Status.Nodes[0].State = "OFFLINE" }},
 		{"FIRE-PROXY-002", Fail, func(f *Facts) { f.Status.Nodes[0].State = "REJECTED" }},
 		{"FIRE-PROXY-003", Warn, func(f *Facts) { f.Status.Nodes[0].State = "STALE" }},

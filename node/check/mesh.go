@@ -189,19 +189,18 @@ var controlChecks = []Check{
 			}
 			return ok("floor %d", s.FloorVersion)
 		})},
-	{"FIRE-CONTROL-005", "control", "a node carries the control role",
-		"No node says that it is control.",
-		"Start one: `fire run --role control`.",
-		needStatus(func(_ *Facts, s *statusT) verdict {
-			for _, n := range s.Nodes {
-				for _, r := range n.Roles {
-					if r == "control" {
-						return ok("%s", n.Node)
-					}
-				}
+	{"FIRE-CONTROL-005", "control", "this node holds the newest version",
+		"Changes of the mesh have not reached this node, or it refused them.",
+		"Wait a moment (--wait); if it stays, see `fire status -o wide` for the reason.",
+		func(f *Facts) verdict {
+			switch {
+			case f.Info == nil || f.Status == nil:
+				return skip("it is not known: %s", why(f.StatusErr, f.AskErr))
+			case f.Info.Version < f.Status.Version:
+				return warn("version %d, control has %d", f.Info.Version, f.Status.Version)
 			}
-			return warn("none of %d nodes", len(s.Nodes))
-		})},
+			return ok("version %d", f.Info.Version)
+		}},
 }
 
 var proxyChecks = []Check{
@@ -339,7 +338,7 @@ var serviceChecks = []Check{
 			}
 			var open []string
 			for _, e := range f.Edges {
-				if !e.Secured && e.State != "idle" {
+				if !e.Secured && e.State != "idle" && (e.RequestsTotal > 0 || e.ActiveFlows > 0) {
 					open = append(open, e.Src+" > "+e.Dst)
 				}
 			}
