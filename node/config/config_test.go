@@ -189,6 +189,22 @@ func TestHostFillsWhatTheFileLeavesOut(t *testing.T) {
 	}
 }
 
+func TestLoadedFileKnowsItsPathAndKeys(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mesh.toml")
+	if err := os.WriteFile(path, []byte("[node]\nname = \"h1\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, problems := Load(path)
+	if problems != nil || c.File() != path || !c.Sets("node.name") || c.Sets("node.dir") || c.Node.Dir == "" {
+		t.Errorf("got %+v, %v", c, problems)
+	}
+	for _, bad := range []string{filepath.Dir(path), path + ".absent"} {
+		if _, problems := Load(bad); len(problems) != 1 {
+			t.Errorf("%s: %v", bad, problems)
+		}
+	}
+}
+
 func TestShowTellsWhereEachValueComesFrom(t *testing.T) {
 	c, problems := Parse("mesh.toml", []byte("[node]\nname = \"h1\"\n\n[log]\nlevel = \"debug\"\n"))
 	if problems != nil {

@@ -26,6 +26,9 @@ func Load(path string) (*Config, Problems) {
 	if len(problems) > 0 {
 		return nil, problems
 	}
+	if c.file, err = filepath.Abs(path); err != nil {
+		return nil, Problems{{Position: Position{File: path}, Text: err.Error()}}
+	}
 	if problem := c.onHost(filepath.Dir(path), os.Hostname, os.Getenv, os.Geteuid()); problem != "" {
 		return nil, Problems{{Position: Position{File: path, Line: 1, Column: 1}, Key: "node.name", Text: problem, Hint: `set name = "..." in [node]`}}
 	}
@@ -42,6 +45,7 @@ func HostDefault(folder string) (*Config, Problems) {
 	if problem := c.onHost(folder, os.Hostname, os.Getenv, os.Geteuid()); problem != "" {
 		return nil, Problems{{Position: Position{File: "the defaults"}, Key: "node.name", Text: problem, Hint: "name the node in a mesh.toml"}}
 	}
+	c.file = ""
 	return c, nil
 }
 

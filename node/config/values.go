@@ -58,6 +58,12 @@ func (c *Config) Show(origin bool) string {
 	return b.String()
 }
 
+// Sets says whether the file holds the key, such as "node.name".
+func (c *Config) Sets(key string) bool { _, ok := c.origin[key]; return ok }
+
+// File is the path that the configuration was read from, "" for the defaults.
+func (c *Config) File() string { return c.file }
+
 // Digest is a SHA-256 over the effective values: comments, order and spelling of
 // the file do not count.
 func (c *Config) Digest() string {
