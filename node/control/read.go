@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,7 +9,6 @@ import (
 
 	"fire/node/admin"
 	"fire/node/catalog"
-	"fire/policy"
 	"fire/policy/pki"
 	"fire/policy/reason"
 	"fire/twin"
@@ -73,22 +71,7 @@ func (l *loop) nodeStatus(name string, n catalog.Node) admin.NodeStatus {
 }
 
 // Services tells every service with its endpoints.
-func (c *Control) Services(context.Context) ([]admin.Service, error) {
-	v := c.View()
-	out := []admin.Service{}
-	for name, s := range v.State.Services {
-		row := admin.Service{Service: name, Protocol: string(s.Protocol), Port: s.Port, Class: string(s.Class), Balance: string(s.Balance),
-			Placed: append([]string{}, s.Nodes...), Endpoints: []admin.Endpoint{}}
-		for _, e := range v.ByService(name) {
-			row.Endpoints = append(row.Endpoints, admin.Endpoint{Node: e.Node, Epoch: e.Epoch, Linked: e.Linked, Healthy: e.Healthy,
-				Draining: e.Draining || v.State.Nodes[e.Node].Draining, Why: e.Why})
-		}
-		slices.SortFunc(row.Endpoints, func(a, b admin.Endpoint) int { return strings.Compare(a.Node, b.Node) })
-		out = append(out, row)
-	}
-	slices.SortFunc(out, func(a, b admin.Service) int { return strings.Compare(a.Service, b.Service) })
-	return out, nil
-}
+func (c *Control) Services(context.Context) ([]admin.Service, error) { return c.View().Services(), nil }
 
 // Edges tells the live traffic.
 func (c *Control) Edges(context.Context) ([]admin.Edge, error) {
@@ -127,31 +110,7 @@ func (c *Control) Events(context.Context) ([]admin.Event, error) {
 
 // PolicyTry tells what the rules in force say of one operation.
 func (c *Control) PolicyTry(_ context.Context, q admin.PolicyQuery) (admin.PolicyVerdict, error) {
-	return policyTry(c.View(), q)
-}
-
-func policyTry(v *catalog.View, q admin.PolicyQuery) (admin.PolicyVerdict, error) {
-	dst, ok := v.Service(q.Dst)
-	if !ok {
-		return admin.PolicyVerdict{}, reason.New(reason.NoSuchService, "%q; `fire services` lists them", q.Dst)
-	}
-	if _, ok := v.Service(q.Src); !ok {
-		return admin.PolicyVerdict{}, reason.New(reason.NoSuchService, "%q; `fire services` lists them", q.Src)
-	}
-	op := dst.Op()
-	if q.Port != 0 {
-		op.Port = q.Port
-	}
-	if q.Method != "" || q.Path != "" {
-		op = policy.Op{Port: op.Port, Method: q.Method, Path: q.Path}
-		if op.Method == "" {
-			op.Method = "GET"
-		}
-	}
-	d := v.State.Domain
-	verdict := v.Table.Authorize(d.Service(q.Src), d.Service(q.Dst), op)
-	return admin.PolicyVerdict{Src: q.Src, Dst: q.Dst, Allowed: verdict.Allowed, Reason: verdict.Code.String(), Rule: verdict.Rule,
-		Bundle: hex.EncodeToString(verdict.Bundle[:])}, nil
+	return c.View().Try(q)
 }
 
 // Why explains why traffic from src to dst works or not: each link of the chain,
@@ -170,7 +129,7 @@ func (c *Control) Why(_ context.Context, src, dst string) (admin.Why, error) {
 		who := v.State.Domain.Service(p)
 		w.find(!v.Revoked(who), "identity", reason.IdentityRevoked, p+"'s identity is accepted", who.String()+" is revoked")
 	}
-	verdict, err := policyTry(v, admin.PolicyQuery{Src: src, Dst: dst})
+	verdict, err := v.Try(admin.PolicyQuery{Src: src, Dst: dst})
 	if err != nil {
 		return admin.Why{}, err
 	}

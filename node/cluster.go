@@ -1,0 +1,182 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"fire/node/admin"
+	"fire/node/catalog"
+	"fire/node/config"
+	"fire/node/control"
+	"fire/policy/id"
+	"fire/policy/pki"
+)
+
+// ownDomain is the trust domain of every mesh that lives in one process. Each has its
+// own root, so two of them do not trust each other for having one name.
+var ownDomain = id.Domain{Region: "dev", Mesh: "floor"}
+
+// cluster is a mesh in one process: a control and hosts, on loopback addresses.
+type cluster struct {
+	release string
+	log     *slog.Logger
+	dir     string
+	kept    bool // dir outlives the process
+
+	socket  *socket // control's
+	control *control.Control
+	mapURL  string
+	hosts   []*host
+	closers []func() error
+}
+
+// newCluster makes the state folder, throw-away when dir is "", and control. web is
+// the map's address, "" for none.
+func newCluster(dir, web, release string, log *slog.Logger) (c *cluster, err error) {
+	c = &cluster{release: release, log: log, kept: dir != ""}
+	if c.kept {
+		if c.dir, err = filepath.Abs(dir); err == nil {
+			err = pki.MakePrivateDir(c.dir)
+		}
+	} else {
+		c.dir, err = os.MkdirTemp("", "fire-dev-")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("state folder: %w", err)
+	}
+	if err := c.buildControl(web); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	return c, nil
+}
+
+func (c *cluster) buildControl(web string) error {
+	conf := config.Default()
+	conf.Mesh = config.Mesh{Name: ownDomain.Mesh, Region: ownDomain.Region}
+	conf.Node.Name, conf.Web.Listen = "control", web
+	var err error
+	if c.socket, err = openSocket("127.0.0.1:0", conf.QUIC, c.log); err != nil {
+		return err
+	}
+	c.closers = append(c.closers, c.socket.close)
+	cfg := conf.Control
+	cfg.Advertise = []string{c.socket.endpoint.Addr().String()}
+	c.control, err = newControl(cfg, &conf, c.socket, c.release, filepath.Join(c.dir, "control"), c.log)
+	if err != nil {
+		return err
+	}
+	at, err := c.control.Listen()
+	if err != nil {
+		return bindError("the map's address", web, err)
+	}
+	if at != nil {
+		c.mapURL = "http://" + at.String() + "/"
+	}
+	return c.socket.listen()
+}
+
+// add makes a host that joins this cluster; its state lies in a folder of its name.
+func (c *cluster) add(ctx context.Context, conf *config.Config) error {
+	name := conf.Node.Name
+	conf.Mesh = config.Mesh{Name: ownDomain.Mesh, Region: ownDomain.Region}
+	conf.Node.Dir = filepath.Join(c.dir, name)
+	if err := pki.MakePrivateDir(conf.Node.Dir); err != nil {
+		return err
+	}
+	s, err := openSocket(conf.Node.Listen, conf.QUIC, c.log)
+	if err != nil {
+		return err
+	}
+	c.closers = append(c.closers, s.close)
+	h, err := newHost(hostOptions{conf: conf, name: name, roles: conf.Node.Roles, release: c.release, runtimeDir: c.dir,
+		log: c.log.With("node", name), token: func() (*pki.Token, error) {
+			made, err := c.control.CreateToken(ctx, admin.TokenRequest{Node: name, TTLMS: time.Minute.Milliseconds()})
+			if err != nil {
+				return nil, err
+			}
+			return pki.ParseToken(made.Token)
+		}}, s)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	c.hosts = append(c.hosts, h)
+	return s.listen()
+}
+
+// parts in the order of their start.
+func (c *cluster) parts(drain time.Duration) []part {
+	parts := []part{{"control socket", c.socket.run, stopGrace}, {"control", c.control.Run, stopGrace}}
+	for _, h := range c.hosts {
+		parts = append(parts, part{h.self.Name + " socket", h.socket.run, stopGrace})
+		parts = append(parts, h.parts(drain)...)
+	}
+	return parts
+}
+
+// apply puts a floor in force, unless the state folder holds one.
+func (c *cluster) apply(ctx context.Context, name, text string) error {
+	if c.control.View().State.Floor != 0 {
+		return nil
+	}
+	a, err := c.control.Apply(ctx, admin.ApplyRequest{Name: name, Text: text, WaitMS: 1})
+	if err == nil && len(a.Problems) > 0 {
+		err = errors.New(strings.Join(a.Problems, "\n"))
+	}
+	return err
+}
+
+// placed is a service on a host.
+type placed struct{ service, host string }
+
+// missing names those that cannot take traffic yet.
+func (c *cluster) missing(all []placed) []string {
+	v := c.control.View()
+	var out []string
+	for _, p := range all {
+		if !slices.ContainsFunc(v.Routable(p.service), func(e catalog.EndpointRef) bool { return e.Node == p.host }) {
+			out = append(out, p.service+" on "+p.host)
+		}
+	}
+	return out
+}
+
+// awaitReady waits until every service can take traffic; late is told once what is
+// missing after ten seconds.
+func (c *cluster) awaitReady(ctx context.Context, all []placed, late func(missing []string)) error {
+	limit := time.NewTimer(10 * time.Second)
+	defer limit.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		missing := c.missing(all)
+		if len(missing) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-limit.C:
+			late(missing)
+		case <-tick.C:
+		}
+	}
+}
+
+// close gives everything back; after a run it only removes a throw-away folder.
+func (c *cluster) close() error {
+	var errs []error
+	for i := len(c.closers) - 1; i >= 0; i-- {
+		errs = append(errs, c.closers[i]())
+	}
+	if !c.kept {
+		errs = append(errs, os.RemoveAll(c.dir))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,219 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"fire/node/admin"
+	"fire/node/agent"
+	"fire/node/config"
+	"fire/node/demo"
+	"fire/node/proxy"
+)
+
+// devDrain is short: the floor's programs have ended before their proxies.
+const devDrain = 200 * time.Millisecond
+
+// Dev runs a whole mesh in this process until ctx ends: one control, a host for each
+// of the demonstration floor's, and its programs. It binds loopback only.
+func Dev(ctx context.Context, o DevOptions) error {
+	web, err := devWeb(o.Web)
+	if err != nil {
+		return err
+	}
+	d := &devFloor{o: o, started: time.Now()}
+	if d.cluster, err = newCluster(o.Dir, web, o.Release, o.Log); err != nil {
+		return err
+	}
+	if err := d.build(ctx); err != nil {
+		return errors.Join(err, d.close())
+	}
+	err = runParts(ctx, o.Log, d.parts(), func() {})
+	d.sayGoodbye()
+	return errors.Join(err, d.close())
+}
+
+// devFloor is a cluster with the demonstration floor on it.
+type devFloor struct {
+	*cluster
+	o        DevOptions
+	started  time.Time
+	specs    []demo.Spec
+	programs []demo.Program
+	admin    *admin.Server
+}
+
+func (d *devFloor) build(ctx context.Context) error {
+	var err error
+	if d.specs, err = devAddresses(demo.Programs(), d.o.FreePorts); err != nil {
+		return err
+	}
+	for _, h := range demo.Hosts() {
+		if err := d.add(ctx, devHostConfig(h, d.specs)); err != nil {
+			return err
+		}
+	}
+	if err := d.buildPrograms(); err != nil {
+		return err
+	}
+	base := newBase(d.o.Release, []string{config.RoleControl, config.RoleProxy}, d.started)
+	base.Node, base.Domain, base.Dev, base.Dir, base.MapURL = "dev", ownDomain.String(), true, d.dir, d.mapURL
+	l := newLocal(base, d.hosts)
+	l.control = d.control
+	cfg := admin.Config{Socket: admin.DefaultSocket(admin.DevName), Readers: "everyone"}
+	d.admin, err = admin.Listen(ctx, cfg, d.control, d.control, l, d.o.Log)
+	return err
+}
+
+// devWeb is the map's address: what was asked for when it is loopback, else the
+// usual one, else any free port.
+func devWeb(asked string) (string, error) {
+	if asked != "" {
+		at, err := netip.ParseAddrPort(asked)
+		if err != nil || !at.Addr().IsLoopback() {
+			return "", fmt.Errorf("--web %s: a dev floor binds loopback only, as 127.0.0.1:7480; run real hosts with `fire run`", asked)
+		}
+		return asked, nil
+	}
+	const usual = "127.0.0.1:7480"
+	ln, err := net.Listen("tcp", usual)
+	if err != nil {
+		return "127.0.0.1:0", nil
+	}
+	return usual, ln.Close()
+}
+
+// devHostConfig is the mesh.toml that a person would write for the host.
+func devHostConfig(at demo.Host, specs []demo.Spec) *config.Config {
+	conf := config.Default()
+	conf.Node.Name, conf.Node.Listen, conf.Node.Zone = at.Name, at.Address+":0", at.Name
+	conf.Services, conf.Upstreams = map[string]agent.Service{}, map[string]proxy.Upstream{}
+	conf.Proxy.DrainTimeout = devDrain
+	for _, s := range specs {
+		if s.Host != at.Name {
+			continue
+		}
+		svc := agent.DefaultService()
+		svc.Address = s.Listen
+		if s.Health == agent.CheckHTTP {
+			svc.Health.Type, svc.Health.Path = agent.CheckHTTP, demo.HealthPath
+		}
+		conf.Services[s.Service] = svc
+		for _, u := range s.Upstreams {
+			conf.Upstreams[s.Service+"-to-"+u.Service] = proxy.Upstream{Service: u.Service, As: s.Service, Listen: u.Address}
+		}
+	}
+	return &conf
+}
+
+func (d *devFloor) buildPrograms() error {
+	for _, s := range d.specs {
+		w := s.Wiring(d.o.Log.With("program", s.Name))
+		if d.o.OrderRate > 0 {
+			w.Rate = float64(d.o.OrderRate) / 2 // there are two strategies
+		}
+		if d.o.Seed > 0 {
+			w.Seed = d.o.Seed
+		}
+		p, err := s.New(w)
+		if err != nil {
+			return err
+		}
+		d.programs = append(d.programs, p)
+	}
+	return nil
+}
+
+// parts in the order of their start: the mesh, the programs, what watches them.
+func (d *devFloor) parts() []part {
+	parts := d.cluster.parts(devDrain)
+	for i, p := range d.programs {
+		parts = append(parts, part{d.specs[i].Name, d.whenMeshIsUp(p.Run), stopGrace})
+	}
+	return append(parts, part{"admin socket", d.admin.Run, stopGrace}, part{"floor", d.watch, stopGrace})
+}
+
+// whenMeshIsUp holds a program back until every host has the floor and its identities:
+// before that its first calls would only fail.
+func (d *devFloor) whenMeshIsUp(run func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for !d.meshIsUp() {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+		}
+		return run(ctx)
+	}
+}
+
+func (d *devFloor) meshIsUp() bool {
+	for _, h := range d.hosts {
+		v := h.agent.View()
+		if v == nil || v.State.Floor == 0 {
+			return false
+		}
+		for _, s := range d.specs {
+			if s.Host == h.self.Name && h.agent.Certificate(ownDomain.Service(s.Service)) == nil {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// watch applies the floor, says when all of it is up, and then waits.
+func (d *devFloor) watch(ctx context.Context) error {
+	if err := d.apply(ctx, "floor.toml", demo.FloorFile()); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("apply the demonstration floor: %w", err)
+	}
+	var all []placed
+	for _, s := range d.specs {
+		if s.Listen != "" {
+			all = append(all, placed{s.Service, s.Host})
+		}
+	}
+	err := d.awaitReady(ctx, all, func(missing []string) {
+		fmt.Fprintf(d.o.Talk, "still waiting for %s; `fire check` looks closer\n", strings.Join(missing, ", "))
+	})
+	if err == nil {
+		d.sayHello()
+		<-ctx.Done()
+	}
+	return nil
+}
+
+func (d *devFloor) sayHello() {
+	fate := "thrown away at the end"
+	if d.kept {
+		fate = "kept"
+	}
+	fmt.Fprintf(d.o.Talk, `fire %s: a trading floor runs on three hosts, up in %.1f s
+
+  live map    %s
+  state       %s (%s)
+
+  Try, in another terminal:
+    fire status
+    fire edges
+    fire why strategy-a gateway
+    fire top
+
+  Ctrl-C stops it.
+`, d.o.Release, time.Since(d.started).Seconds(), d.mapURL, d.dir, fate)
+}
+
+func (d *devFloor) sayGoodbye() {
+	fmt.Fprintf(d.o.Talk, "\nstopped after %s\n", time.Since(d.started).Round(100*time.Millisecond))
+	for _, p := range d.programs {
+		fmt.Fprintf(d.o.Talk, "  %s\n", p.Summary())
+	}
+}

@@ -1,0 +1,183 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"fire/node/admin"
+	"fire/node/agent"
+	"fire/node/config"
+	"fire/node/proxy"
+	"fire/policy/id"
+	"fire/policy/pki"
+	"fire/transport"
+	"fire/transport/meter"
+	"fire/twin"
+)
+
+// meterCells is how many pairs of services a host can count apart; more share one
+// overflow cell, which is itself counted.
+const meterCells = 1024
+
+// host is one host's side of the mesh: its link to control and its data path.
+type host struct {
+	self     id.Principal
+	socket   *socket
+	agent    *agent.Agent
+	proxy    *proxy.Proxy
+	page     *meter.Page
+	sessions <-chan transport.Session
+}
+
+// hostOptions is what a host is built from.
+type hostOptions struct {
+	conf       *config.Config
+	name       string // "" leaves it to the token, the state folder, or the machine's name
+	roles      []string
+	token      func() (*pki.Token, error) // asked when the host has not joined; may give nil
+	release    string
+	runtimeDir string // for the meter page
+	log        *slog.Logger
+}
+
+// newHost loads the identity and binds the upstreams. On error nothing stays open.
+func newHost(o hostOptions, s *socket) (*host, error) {
+	h := &host{socket: s}
+	var err error
+	if err = h.makeAgent(o); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(o.runtimeDir, 0o755); err != nil {
+		return nil, fmt.Errorf("runtime folder: %w; set FIRE_RUNTIME_DIR to a folder you may write", err)
+	}
+	h.page, err = meter.Create(filepath.Join(o.runtimeDir, h.self.Name+".meter"), meterCells)
+	if err != nil {
+		return nil, fmt.Errorf("meter page: %w", err)
+	}
+	h.page.Describe(strings.Join(o.roles, ","), h.self.Name, o.release)
+	changed, _ := h.agent.Subscribe()
+	h.proxy, err = proxy.New(o.conf.Proxy, o.conf.Upstreams, proxy.Deps{
+		Domain: h.self.Domain, Node: h.self.Name, Zone: o.conf.Node.Zone, Catalogue: following{h.agent, changed}, Identities: h.agent,
+		Verifier: h.agent.Verifier(), Dialer: s.endpoint, Meter: h.page, Apps: apps(o.conf.Services), Log: o.log,
+	})
+	if err != nil {
+		return nil, errors.Join(err, h.page.Close())
+	}
+	h.sessions = s.serve([]string{pki.ALPNMesh}, func(alpn []string) *tls.Config {
+		if !slices.Contains(alpn, pki.ALPNMesh) {
+			return nil
+		}
+		return h.proxy.ServerTLS()
+	})
+	return h, nil
+}
+
+func (h *host) makeAgent(o hostOptions) error {
+	listen, err := netip.ParseAddrPort(h.socket.endpoint.Addr().String())
+	if err != nil {
+		return fmt.Errorf("the mesh's socket: %w", err)
+	}
+	about := agent.Host{Name: o.name, Domain: o.conf.Mesh.Domain(), Dir: filepath.Join(o.conf.Node.Dir, "node"), Zone: o.conf.Node.Zone,
+		Release: o.release, Roles: o.roles, Listen: listen, Advertise: o.conf.Node.Advertise}
+	deps := agent.Deps{Dialer: h.socket.endpoint, Log: o.log, Report: h.report}
+	h.agent, err = agent.New(o.conf.Agent, about, o.conf.Services, deps)
+	if err != nil {
+		return err
+	}
+	if h.self = h.agent.Node(); h.agent.Joined() {
+		return nil
+	}
+	if deps.Token, err = o.token(); err != nil {
+		return err
+	}
+	if deps.Token == nil && o.conf.Agent.Token == "" {
+		return errors.New("this host has not joined a mesh; on a control host run `fire token create`, here `fire run --role proxy --token TOKEN`")
+	}
+	if h.agent, err = agent.New(o.conf.Agent, about, o.conf.Services, deps); err != nil {
+		return err
+	}
+	h.self, err = h.agent.Wanted()
+	return err
+}
+
+// following is the agent's catalogue as the proxy follows it.
+type following struct {
+	*agent.Agent
+	changed <-chan struct{}
+}
+
+// Changed tells that View has changed.
+func (f following) Changed() <-chan struct{} { return f.changed }
+
+func apps(services map[string]agent.Service) map[string]proxy.App {
+	out := map[string]proxy.App{}
+	for name, s := range services {
+		if path, ok := strings.CutPrefix(s.Address, "unix:"); ok {
+			out[name] = proxy.App{Network: "unix", Address: path}
+		} else if s.Address != "" {
+			out[name] = proxy.App{Network: "tcp", Address: s.Address}
+		}
+	}
+	return out
+}
+
+// parts of a host: the proxy drains while the agent still renews its leases.
+func (h *host) parts(drain time.Duration) []part {
+	return []part{
+		{h.self.Name + " agent", h.agent.Run, stopGrace},
+		{h.self.Name + " proxy", h.runProxy, drain + stopGrace},
+	}
+}
+
+// runProxy carries traffic and gives the proxy the sessions that the socket accepted.
+func (h *host) runProxy(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- h.proxy.Run(ctx) }()
+	for {
+		select {
+		case s := <-h.sessions:
+			h.proxy.ServeSession(s)
+		case err := <-done:
+			return errors.Join(err, h.page.Close())
+		}
+	}
+}
+
+// report is what the host tells the twin.
+func (h *host) report() twin.Report {
+	return twin.Report{Node: h.self.Name, Edges: h.proxy.Deltas(), Sessions: h.proxy.Sessions()}
+}
+
+// info adds what this host knows of itself.
+func (h *host) info(i *admin.Info) {
+	st := h.agent.Status()
+	i.Linked, i.ControlAddress = st.Linked, st.ControlAddr
+	i.LinkReason = ""
+	if !st.Linked {
+		i.LinkReason = st.LinkReason.String()
+	}
+	i.Version, i.ClockSkewMS = st.Head.Version, float64(st.ClockSkew)/float64(time.Millisecond)
+	if !st.SignedAt.IsZero() {
+		i.SnapshotAgeMS = time.Since(st.SignedAt).Milliseconds()
+	}
+	i.MeterPages = append(i.MeterPages, h.page.Path())
+	for _, c := range st.Certificates {
+		if c.Held {
+			i.Certificates = append(i.Certificates, admin.CertInfo{ID: c.ID, NotBefore: c.NotBefore, NotAfter: c.NotAfter, RenewAt: c.RenewAt, Serial: c.Serial})
+		}
+	}
+	i.Listeners = append(i.Listeners, admin.Listener{Purpose: h.self.Name + " mesh", Address: h.socket.endpoint.Addr().String() + "/udp"})
+	at := h.proxy.Listeners()
+	for _, name := range sortedKeys(at) {
+		i.Listeners = append(i.Listeners, admin.Listener{Purpose: h.self.Name + " upstream " + name, Address: at[name].String()})
+	}
+}

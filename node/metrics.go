@@ -1,0 +1,97 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"fire/node/admin"
+	"fire/transport/meter"
+)
+
+// metricsServer serves /metrics to Prometheus.
+type metricsServer struct {
+	ln  net.Listener
+	srv *http.Server
+}
+
+// listenMetrics binds address; nil when it is "off".
+func listenMetrics(address string, hosts []*host, release string, log *slog.Logger) (*metricsServer, error) {
+	if address == "off" {
+		return nil, nil
+	}
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, bindError("[admin] metrics_listen", address, err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", admin.NewMetrics(metricsSource(hosts, release)).Handler(log))
+	return &metricsServer{ln, &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 15 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}}, nil
+}
+
+func (m *metricsServer) run(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- m.srv.Serve(m.ln) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	err := m.srv.Close()
+	<-done
+	return err
+}
+
+func (m *metricsServer) close() error {
+	if err := m.ln.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+func metricsSource(hosts []*host, release string) admin.MetricsSource {
+	return admin.MetricsSource{
+		Edges: func() []meter.EdgeSnapshot {
+			var out []meter.EdgeSnapshot
+			for _, h := range hosts {
+				out = append(out, h.page.Snapshot()...)
+			}
+			return out
+		},
+		Gauges: func() admin.Gauges { return gauges(hosts, release) },
+	}
+}
+
+func gauges(hosts []*host, release string) admin.Gauges {
+	g := admin.Gauges{Release: release, Linked: len(hosts) > 0, Certificates: map[string]time.Time{}}
+	for _, h := range hosts {
+		st, facts, q := h.agent.Status(), h.page.Facts(), h.socket.endpoint.Stats()
+		g.Node = h.self.Name
+		g.Linked = g.Linked && st.Linked
+		g.CatalogVersion = st.Head.Version
+		if !st.SignedAt.IsZero() {
+			g.SnapshotAge = max(g.SnapshotAge, time.Since(st.SignedAt))
+		}
+		if st.ClockSkew.Abs() > g.ClockSkew.Abs() {
+			g.ClockSkew = st.ClockSkew
+		}
+		for _, c := range st.Certificates {
+			if c.Held {
+				g.Certificates[c.ID] = c.NotAfter
+			}
+		}
+		g.MeterCells += facts.Cells
+		g.MeterCellsUsed += facts.Used
+		g.MeterOverflows += facts.Spilled
+		g.Sessions += int(q.Sessions)
+		g.PeerLosses += q.Lost
+		g.HandshakesRefused += q.Refused
+		g.ServicesRegistered += len(st.Services)
+	}
+	return g
+}
