@@ -27,6 +27,8 @@ type flow struct {
 	since    time.Time
 	edge     *edge
 	end      func(*reason.Error) // from outside: breaks both sides; idempotent
+	leave    func()              // from outside: ends the flow as soon as it is idle; nil for opaque ones
+	request  *httpAsked          // the request under way; nil for opaque flows
 
 	// written by the copy loops, read by the sweep
 	up, down way
@@ -60,10 +62,14 @@ func (f *flow) judge(v *catalog.View) (*reason.Error, string) {
 	if !v.Placed(f.src.Name, f.holder.Name) {
 		return reason.New(reason.NotPlaced, "%s is no longer placed on %s", f.src.Short(), f.holder.Name), ""
 	}
-	if !v.Placed(f.dst.Name, f.host) {
+	if f.host != "" && !v.Placed(f.dst.Name, f.host) { // an HTTP client's flow has a new host with each request
 		return reason.New(reason.NotPlaced, "%s is no longer placed on %s", f.dst.Short(), f.host), ""
 	}
-	if verdict := v.Table.Authorize(f.src, f.dst, f.op); !verdict.Allowed {
+	verdict := v.Table.Authorize(f.src, f.dst, f.op)
+	if op, ok := f.request.op(f.op.Port); ok && verdict.Allowed {
+		verdict = v.Table.Authorize(f.src, f.dst, op)
+	}
+	if !verdict.Allowed {
 		return reason.New(reason.PolicyChanged, "%s", said(verdict)), verdict.Rule
 	}
 	return nil, ""
@@ -193,6 +199,15 @@ func (p *Proxy) cutIfForbidden(f *flow, v *catalog.View) {
 func (t *flowTable) cutAll(why *reason.Error) {
 	for _, f := range t.all() {
 		f.end(why)
+	}
+}
+
+// leaveAll asks the flows that can to end when they are idle.
+func (t *flowTable) leaveAll() {
+	for _, f := range t.all() {
+		if f.leave != nil {
+			f.leave()
+		}
 	}
 }
 

@@ -75,6 +75,7 @@ type Proxy struct {
 	pool     pool
 	served   servedSessions
 	sources  sourceLimits
+	http     httpParts
 	refusals refusalRing
 	talk     *rate.Limiter // refusals must not flood the log
 	work     sync.WaitGroup
@@ -98,6 +99,7 @@ func New(cfg Config, upstreams map[string]Upstream, deps Deps) (*Proxy, error) {
 	p.pool.init(p)
 	p.served.init()
 	p.sources.init(cfg.MaxConnectionsPerSource)
+	p.http.init(p)
 	var err error
 	cfg.Check(func(key, problem string) { err = errors.Join(err, fmt.Errorf("proxy.%s: %s", key, problem)) })
 	for _, name := range sortedNames(upstreams) {
@@ -146,10 +148,12 @@ func (p *Proxy) Run(ctx context.Context) error {
 		u.listener.Close()
 	}
 	clients.Wait()
+	p.flows.leaveAll()
 	p.drain()
 	p.flows.cutAll(&reason.Error{Code: reason.Shutdown, Detail: "the proxy stops"})
 	p.served.closeAll(reason.Shutdown)
 	p.pool.closeAll(reason.Shutdown)
+	p.http.close()
 	stop()
 	p.work.Wait()
 	parts.Wait()

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"cmp"
 	"strconv"
 
 	"fire/policy/reason"
@@ -29,6 +30,7 @@ func Status(c reason.Code) int {
 // Refusal is an answer that the proxy itself gives.
 type Refusal struct {
 	Code   reason.Code
+	Status int    // 0 = Status(Code)
 	Detail string // one line, safe to show; may be empty
 	Close  bool   // the connection ends after it
 	Head   bool   // the method was HEAD: no body
@@ -43,7 +45,7 @@ func AppendRefusal(dst []byte, r Refusal) []byte {
 		line += ": " + r.Detail
 	}
 	line += ". " + info.Fix + "\n"
-	status := Status(r.Code)
+	status := cmp.Or(r.Status, Status(r.Code))
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(status), 10)
 	dst = append(dst, ' ')

@@ -1,0 +1,275 @@
+package proxy
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"encoding/binary"
+
+	"fire/node/catalog"
+	"fire/policy"
+	"fire/policy/reason"
+	"fire/transport/http1"
+)
+
+// httpParts are what the HTTP relay keeps between connections.
+type httpParts struct {
+	proxy *Proxy
+
+	mu      sync.Mutex
+	streams map[*upstream]*httpPool // idle mesh streams, by endpoint
+	apps    map[string]*httpApp     // by service
+}
+
+func (h *httpParts) init(p *Proxy) {
+	h.proxy, h.streams, h.apps = p, map[*upstream]*httpPool{}, map[string]*httpApp{}
+}
+
+// pool is looked up once per client connection.
+func (h *httpParts) pool(u *upstream) *httpPool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p := h.streams[u]
+	if p == nil {
+		p = newHTTPPool(h.proxy.cfg.HTTP.StreamIdleTimeout, h.proxy.cfg.HTTP.StreamsIdleMax)
+		h.streams[u] = p
+	}
+	return p
+}
+
+// app is looked up once per mesh stream.
+func (h *httpParts) app(service string) *httpApp {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	a := h.apps[service]
+	if a == nil {
+		a = newHTTPApp(h.proxy.deps.Apps[service], h.proxy.cfg.ConnectTimeout, h.proxy.cfg.HTTP)
+		h.apps[service] = a
+	}
+	return a
+}
+
+func (h *httpParts) close() {
+	h.mu.Lock()
+	streams, apps := h.streams, h.apps
+	h.streams, h.apps = map[*upstream]*httpPool{}, map[string]*httpApp{}
+	h.mu.Unlock()
+	for _, p := range streams {
+		p.close()
+	}
+	for _, a := range apps {
+		a.close()
+	}
+}
+
+// serveHTTPClient carries the requests of one client connection: each is authorised,
+// balanced and counted alone.
+func (p *Proxy) serveHTTPClient(ctx context.Context, u *upstream, near *nearConn, v *catalog.View, e *edge) {
+	f := &flow{id: newID(), side: sideOut, src: u.src, dst: u.dst, holder: p.self, protocol: string(catalog.HTTP), edge: e}
+	g := &httpOut{httpGuard: httpGuard{proxy: p, flow: f}, upstream: u, kept: p.http.pool(u)}
+	conn := newConnStream(near.conn)
+	p.carryHTTP(ctx, &g.httpGuard, v, (&httpSide{cfg: p.cfg.HTTP, gate: g, own: true}).near(conn))
+	conn.Cancel(reason.OK)
+}
+
+// httpGuard is what both ends' gates have in common.
+type httpGuard struct {
+	proxy *Proxy
+	flow  *flow
+	view  *catalog.View // the last one that was looked at
+	port  uint16        // of the destination, in view
+	rule  string        // of the last refusal
+}
+
+// carryHTTP registers the flow and serves it.
+func (p *Proxy) carryHTTP(ctx context.Context, g *httpGuard, v *catalog.View, c *httpNear) {
+	f := g.flow
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	f.end = func(why *reason.Error) {
+		f.doom(why)
+		cancel(f.fate.Load())
+	}
+	f.leave, f.request = c.leave, new(httpAsked)
+	svc, _ := v.Service(f.dst.Name)
+	f.op = policy.Op{Port: svc.Port}
+	p.add(f, v)
+	c.serve(ctx)
+	p.remove(f)
+}
+
+// admit decides one request by the view that is in force.
+func (g *httpGuard) admit(r *http1.Request) error {
+	f, v := g.flow, g.proxy.view()
+	g.rule = ""
+	if v != g.view {
+		svc, ok := v.Service(f.dst.Name)
+		if !ok || svc.Protocol != catalog.HTTP {
+			return reason.New(reason.NoSuchService, "%s is no HTTP service any more", f.dst.Short())
+		}
+		if why, rule := f.judge(v); why != nil && why.Code != reason.PolicyChanged {
+			g.rule = rule
+			return why
+		}
+		g.view, g.port = v, svc.Port
+	}
+	op := policy.Op{Port: g.port, Method: string(r.Method), Path: string(r.Path)}
+	f.request.set(r.Method, r.Path)
+	verdict := v.Table.Authorize(f.src, f.dst, op)
+	if verdict.Allowed {
+		return nil
+	}
+	g.rule = verdict.Rule
+	return reason.New(verdict.Code, "%s to %s: %s", f.src.Short(), f.dst.Short(), said(verdict))
+}
+
+func (g *httpGuard) draining() bool { return g.proxy.stopping.Load() }
+
+func (g *httpGuard) moved(up, down int) {
+	f, now := g.flow, g.proxy.tick.Load()
+	if up > 0 {
+		f.up.bytes.Add(uint64(up))
+		f.up.moved.Store(now)
+	}
+	if down > 0 {
+		f.down.bytes.Add(uint64(down))
+		f.down.moved.Store(now)
+	}
+}
+
+func (g *httpGuard) account(o *httpOutcome) {
+	f := g.flow
+	f.request.clear()
+	f.up.moved.Store(g.proxy.tick.Load())
+	cut := f.fate.Load() != nil // counted where the flow ends
+	o.count(f.edge.Edge, cut)
+	if o.why != nil && !cut {
+		g.proxy.record(f.side, f.src, f.dst, o.why, g.rule)
+	}
+}
+
+// httpAsked is the request under way, so that a new policy can be held against it.
+type httpAsked struct {
+	mu           sync.Mutex
+	method, path []byte // copies: the request's own bytes move
+}
+
+func (a *httpAsked) set(method, path []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.method, a.path = append(a.method[:0], method...), append(a.path[:0], path...)
+}
+
+func (a *httpAsked) clear() { a.set(nil, nil) }
+
+// op is the request as an operation, if there is one. A nil httpAsked has none.
+func (a *httpAsked) op(port uint16) (policy.Op, bool) {
+	if a == nil {
+		return policy.Op{}, false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return policy.Op{Port: port, Method: string(a.method), Path: string(a.path)}, len(a.method) > 0
+}
+
+// httpOut is the gate of a client connection: it leads to the endpoints of the mesh.
+type httpOut struct {
+	httpGuard
+	upstream *upstream
+	kept     *httpPool
+	among    *candidates // what tried counts in
+	tried    []int       // endpoints that this request has been to
+	trace    [http1.TraceParentBytes]byte
+}
+
+// added gives a request without a trace the beginning of one.
+func (g *httpOut) added(r *http1.Request) http1.Added {
+	if len(r.TraceParent) > 0 {
+		return http1.Added{}
+	}
+	var random [24]byte
+	for i := 0; i < len(random); i += 8 {
+		binary.LittleEndian.PutUint64(random[i:], rand.Uint64())
+	}
+	return http1.Added{TraceParent: http1.AppendTraceParent(g.trace[:0], random)}
+}
+
+// connect picks an endpoint for one request and finds a stream to it: a kept one, or
+// after a failure a new one. It goes on to the next endpoint while nothing was sent.
+func (g *httpOut) connect(ctx context.Context, try int) (*httpFar, error) {
+	p, c := g.proxy, g.upstream.route.at(g.proxy.view())
+	if try == 0 || c != g.among {
+		g.among, g.tried = c, g.tried[:0]
+	}
+	var first error
+	var until context.Context
+	for left := p.cfg.ConnectTries; left > 0; left-- {
+		ticket, ref, err := c.pick(p.now(), g.tried)
+		if err != nil {
+			return nil, orElse(first, err)
+		}
+		began := p.now()
+		if try == 0 {
+			if f := g.kept.get(ref.Key); f != nil {
+				f.reached.ticket, f.began = ticket, began
+				return f, nil
+			}
+		}
+		if until == nil {
+			var cancel context.CancelFunc
+			until, cancel = context.WithTimeout(ctx, p.cfg.ConnectTimeout)
+			defer cancel()
+		}
+		g.tried = append(g.tried, ticket.Index)
+		r := &reached{ref: ref, ticket: ticket, id: newID()}
+		if err = p.open(until, g.upstream, c, wish{began: time.Now()}, r, left); err == nil {
+			g.flow.edge.Connect.Record(p.now() - began)
+			return &httpFar{Stream: r.stream, gone: reason.PeerClosed, slow: reason.IdleTimeout, owner: g.owner(),
+				key: ref.Key, reached: r, began: began}, nil
+		}
+		p.tell(&r.ticket, err, ref)
+		r.ticket.Release(p.now())
+		first = orElse(first, err)
+		if !elsewhere(reason.Of(err, reason.PeerLost)) || until.Err() != nil {
+			break
+		}
+	}
+	return nil, first
+}
+
+func orElse(first, second error) error {
+	if first != nil {
+		return first
+	}
+	return second
+}
+
+// httpStreams owns the streams of one upstream.
+type httpStreams struct {
+	proxy *Proxy
+	kept  *httpPool
+}
+
+func (g *httpOut) owner() httpOwner { return httpStreams{g.proxy, g.kept} }
+
+func (s httpStreams) finished(f *httpFar, end httpEnd) {
+	p, r := s.proxy, f.reached
+	switch {
+	case end.blame != nil:
+		p.tell(&r.ticket, end.blame, r.ref)
+	case end.answered:
+		now := p.now()
+		r.ticket.Succeeded(now, now-f.began)
+	}
+	r.ticket.Release(p.now())
+	if end.reusable {
+		s.kept.put(f)
+		return
+	}
+	f.Cancel(reason.Of(end.blame, reason.AppReset))
+	p.pool.done(r.link)
+}
+
+func (s httpStreams) dropped(f *httpFar) { s.proxy.pool.done(f.reached.link) }
