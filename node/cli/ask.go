@@ -1,0 +1,50 @@
+package cli
+
+import (
+	"context"
+
+	"fire/node/admin"
+)
+
+// askFlags are the flags of every verb that asks a running fire.
+func askFlags(more ...flag) []flag {
+	return append(more, outputFlag(), socketFlag())
+}
+
+func socketFlag() flag {
+	return flag{name: "socket", kind: kindString, value: "PATH", brief: "unix socket of the process to ask; else $FIRE_SOCKET, else the one that runs here"}
+}
+
+// ask finds the process to ask. Who calls it closes the client.
+func (c *call) ask(ctx context.Context) (*admin.Client, error) {
+	explicit := c.string("socket")
+	if explicit == "" {
+		explicit = c.env("FIRE_SOCKET")
+	}
+	path, note, err := admin.Discover(ctx, explicit)
+	if err != nil {
+		return nil, err
+	}
+	if note != "" {
+		c.say("fire: %s", note)
+	}
+	return admin.Dial(path), nil
+}
+
+// asking runs do with a client and closes it. What can be refused without asking
+// anybody, the checks refuse first.
+func asking(do func(context.Context, *call, *admin.Client) error, checks ...func(*call) error) func(context.Context, *call) error {
+	return func(ctx context.Context, c *call) error {
+		for _, check := range checks {
+			if err := check(c); err != nil {
+				return err
+			}
+		}
+		client, err := c.ask(ctx)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		return do(ctx, c, client)
+	}
+}
