@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"slices"
@@ -91,7 +92,10 @@ func (a *acceptor) serve(ctx context.Context, conn net.Conn) {
 	conn.SetReadDeadline(time.Now().Add(logonTimeout))
 	front, theirs, err := a.first(conn)
 	stop()
-	if err != nil || ctx.Err() != nil {
+	if err == errSilent || ctx.Err() != nil {
+		return
+	}
+	if err != nil {
 		a.refused.Add(1)
 		a.log.Debug("fix connection refused", "peer", conn.RemoteAddr().String(), "err", err)
 		return
@@ -115,6 +119,9 @@ func (a *acceptor) serve(ctx context.Context, conn net.Conn) {
 	}
 }
 
+// errSilent is a connection that said nothing and went: a health check.
+var errSilent = errors.New("nothing was said")
+
 // first reads the first message, which must be a Logon, and leaves it in front.
 func (a *acceptor) first(conn net.Conn) (front []byte, theirs string, err error) {
 	buf := make([]byte, 8<<10)
@@ -123,6 +130,9 @@ func (a *acceptor) first(conn net.Conn) (front []byte, theirs string, err error)
 		n, err := conn.Read(buf[end:])
 		end += n
 		if n == 0 && err != nil {
+			if end == 0 && err == io.EOF {
+				err = errSilent
+			}
 			return nil, "", err
 		}
 		var m fix.Message

@@ -134,6 +134,9 @@ func TestHostileClientsHarmNobody(t *testing.T) {
 		c.await("") // cut
 		t.Log(name)
 	}
+	for range 3 { // a health check is nobody's logon
+		dialRaw(t, g.Addr(), "NOBODY").conn.Close()
+	}
 	good.say("D", good.order("still"))
 	good.await("|11=still|")
 	if g.acc.duplicates.Load() != 2 {

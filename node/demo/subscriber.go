@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -20,7 +21,9 @@ func (d *MarketData) serve(ctx context.Context, conn net.Conn) {
 	in := soupReader{conn: conn}
 	var p feed.Packet
 	if err := in.next(&p); err != nil || p.Type != feed.Login {
-		d.refused.Add(1)
+		if err != io.EOF || in.end > 0 { // not a health check, which says nothing
+			d.refused.Add(1)
+		}
 		return
 	}
 	login, err := feed.ParseLogin(p.Payload)
