@@ -8,6 +8,8 @@ import { View } from "./view.js";
 
 const FLOWS_MAX = 60; // 146 moving dashes left 7 frames a second without a GPU
 
+const BYTES_PER_REQUEST = 4096; // what a feed's bytes weigh beside requests
+
 export class FloorMap {
   #root;
   #store;
@@ -175,7 +177,7 @@ export class FloorMap {
       const share = byHosts.get(p.from + ">" + p.to) || (e.paths.length === 1 ? edge : null);
       const amount = share ? share.rate_per_second : 0;
       const state = edge.state === "error" || edge.state === "warn" ? (share?.state === "ok" && e.paths.length > 1 ? "ok" : edge.state) : (amount > 0 || edge.active > 0 ? edge.state : "idle");
-      const volume = amount > 0 ? amount : edge.bytes_per_second / 4096;
+      const volume = Math.max(amount, (edge.bytes_per_second / BYTES_PER_REQUEST) * (amount / edge.rate_per_second || 1));
       const width = (1.4 + Math.min(4.2, Math.log10(1 + volume) * 1.05)).toFixed(1);
       set(p.line, "stroke-width", width);
       set(p.line, "data-state", state);
@@ -192,7 +194,8 @@ export class FloorMap {
     set(l.lock, "d", edge.secured ? LOCK : UNLOCK);
     set(l.lock, "data-secured", edge.secured);
     text(l.sign, stateOf(edge.state).sign);
-    text(l.volume, edge.rate_per_second > 0 ? rate(edge.rate_per_second) + "/s"
+    const streams = edge.rate_per_second < 2 && edge.bytes_per_second > 500;
+    text(l.volume, edge.rate_per_second > 0 && !streams ? rate(edge.rate_per_second) + "/s"
       : edge.bytes_per_second > 0 ? bytes(edge.bytes_per_second) + "/s" : edge.active > 0 ? edge.active + " open" : "idle");
     text(l.errors, edge.stale ? "stale" : rate(edge.errors_per_second) + " err/s");
     if (text(l.times, spans([edge.p50_ns, edge.p99_ns, edge.p999_ns]))) {
