@@ -21,6 +21,11 @@ func TestATokenAloneJoinsAndARestartNeedsNone(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		dir, tok := t.TempDir()+"/agent", w.token("h1")
 		nameless := func(_ *Config, h *Host, _ map[string]Service, _ *Deps) { h.Name = "" }
+		if fresh, _, err := w.agent(t, dir, withToken(tok), nameless); err != nil {
+			t.Fatal(err)
+		} else if p, err := fresh.Wanted(); err != nil || p != eu.Node("h1") || fresh.Joined() {
+			t.Errorf("before the join it wants to be %v, %v", p, err)
+		}
 		a := w.start(t, dir, withToken(tok), nameless)
 		wait(time.Second)
 		if !a.Linked() || a.Node() != eu.Node("h1") || a.View() == nil {
@@ -82,6 +87,37 @@ func TestJoinRefusalsAreFinalAndSpeakPlainly(t *testing.T) {
 		}
 		if err != nil && a.Joined() {
 			t.Errorf("%s: joined all the same", name)
+		}
+	}
+}
+
+func TestAnAnswerThatDoesNotFitTheTokenIsRefused(t *testing.T) {
+	w, other := newWorld(t), newWorld(t)
+	stranger, err := pki.NewKey(eu.Node("h1"))
+	must(t, err)
+	for name, row := range map[string]struct {
+		spoil func(*catalog.JoinAnswer)
+		want  reason.Code
+	}{
+		"another authority's bundle": {func(a *catalog.JoinAnswer) { a.Bundle = other.authority.Bundle() }, reason.PinMismatch},
+		"a bundle of another domain": {func(a *catalog.JoinAnswer) { a.Bundle.Domain.Region = "us" }, reason.PinMismatch},
+		"no bundle":                  {func(a *catalog.JoinAnswer) { a.Bundle = pki.Bundle{} }, reason.PinMismatch},
+		"another name":               {func(a *catalog.JoinAnswer) { a.Node = "h2" }, reason.CertWrongPeer},
+		"a certificate for another key": {func(a *catalog.JoinAnswer) {
+			a.Chain, err = w.authority.Issue(stranger.CSR(), stranger.Principal())
+			must(t, err)
+		}, reason.CertWrongPeer},
+		"no certificate": {func(a *catalog.JoinAnswer) { a.Chain = nil }, 65535},
+	} {
+		w.spoilIn = row.spoil
+		dir := t.TempDir() + "/a"
+		a, _, err := w.agent(t, dir, withToken(w.token("")))
+		must(t, err)
+		if err := a.Join(t.Context()); codeOf(err) != row.want || err == nil || a.Joined() {
+			t.Errorf("%s: %v; want %v", name, err, row.want)
+		}
+		if _, err := os.Stat(filepath.Join(dir, recordFile)); err == nil {
+			t.Errorf("%s: left a record behind", name)
 		}
 	}
 }
@@ -242,7 +278,9 @@ func TestALostDeltaIsHealedByASnapshot(t *testing.T) {
 			l.base = &stray
 		}
 		w.mu.Unlock()
-		w.floor(map[string]catalog.Service{"orders": placed("h1", "h3")})
+		for _, node := range []string{"h4", "h5", "h3"} { // further deltas leave before control hears of it
+			w.floor(map[string]catalog.Service{"orders": placed("h1", node)})
+		}
 		wait(time.Second)
 		resyncs := heard(w, func(m *catalog.NodeMessage) *catalog.Resync { return m.Resync })
 		if len(resyncs) != 1 || !a.View().Placed("orders", "h3") {

@@ -114,7 +114,7 @@ func (a *Agent) store(r *record) error {
 // reason to stay down: it is asked for again.
 func (a *Agent) loadServices(r *record) {
 	k := a.keys.Load()
-	for _, name := range a.wanted() {
+	for _, name := range a.serviceNames() {
 		i, err := pki.LoadIdentity(a.host.Dir, r.Domain.Service(name))
 		if err == nil {
 			k = k.with(i)

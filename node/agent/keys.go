@@ -36,8 +36,8 @@ func (k *keys) without(p id.Principal) *keys {
 	return &keys{next}
 }
 
-// wanted are the services whose identity this host is configured to use.
-func (a *Agent) wanted() []string {
+// serviceNames are the services whose identity this host is configured to use.
+func (a *Agent) serviceNames() []string {
 	names := slices.Collect(maps.Keys(a.services))
 	names = append(names, a.host.Uses...)
 	slices.Sort(names)
@@ -111,7 +111,7 @@ func (a *Agent) plan(plans map[id.Principal]*renewal, all bool) {
 	r, now := a.known.Load(), a.now()
 	mine := map[id.Principal]bool{r.Domain.Node(r.Node): true}
 	if v := a.View(); v != nil {
-		for _, name := range a.wanted() {
+		for _, name := range a.serviceNames() {
 			p := r.Domain.Service(name)
 			if v.Placed(name, r.Node) {
 				mine[p] = true

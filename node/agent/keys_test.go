@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"io/fs"
+	"slices"
 	"testing"
 	"time"
 
@@ -101,10 +102,10 @@ func TestRootRotationReachesTheHostAndSurvivesARestart(t *testing.T) {
 		if !w.authority.Bundle().Signs(a.NodeCertificate().Leaf) || a.Identity(a.Node()) != identity {
 			t.Fatal("did not renew under the new root, or swapped the identity that others hold")
 		}
-		requests := w.requests
+		requests := w.asked()
 		wait(10 * time.Minute)
-		if w.requests != requests {
-			t.Errorf("%d further requests for the same root", w.requests-requests)
+		if n := w.asked() - requests; n != 0 {
+			t.Errorf("%d further requests for the same root", n)
 		}
 		w.renewOwn()
 		must(t, w.authority.RetireRoot())
@@ -150,9 +151,9 @@ func TestARefusedCertificateIsToldAndTriedAgainSlower(t *testing.T) {
 		w.floor(map[string]catalog.Service{"orders": placed("h9")})
 		w.tell(catalog.ControlMessage{Ask: &catalog.Ask{Certificates: true}})
 		wait(0)
-		before := w.requests
+		before := w.asked()
 		wait(5 * time.Minute)
-		if n := w.requests - before; n < 2*5 || n > 2*20 {
+		if n := w.asked() - before; n < 2*5 || n > 2*20 {
 			t.Errorf("%d requests in 5 minutes for two refused services", n)
 		}
 		told := 0
@@ -163,6 +164,28 @@ func TestARefusedCertificateIsToldAndTriedAgainSlower(t *testing.T) {
 		}
 		if told != 2 {
 			t.Errorf("status %+v", a.Status().Certificates)
+		}
+	})
+}
+
+// A control that says another root signs than the one it signs with must not be
+// asked without end.
+func TestEachBundleMovesARenewalOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.start(t, t.TempDir()+"/agent", withToken(w.token("")))
+		wait(time.Minute)
+		must(t, w.authority.PrepareRoot())
+		before := w.asked()
+		w.change(func(d *catalog.Directory) error {
+			b := w.authority.Bundle()
+			slices.Reverse(b.Roots)
+			b.Version += 1000 // past what the answers bring
+			d.SetBundle(b)
+			return nil
+		})
+		wait(time.Hour)
+		if n := w.asked() - before; n != 3 {
+			t.Errorf("%d requests of 3 identities in an hour", n)
 		}
 	})
 }

@@ -77,10 +77,6 @@ func (a *Agent) linkOnce(ctx context.Context, addr string) (lasted time.Duration
 	if err != nil {
 		return 0, err
 	}
-	if p := s.Peer(); p.Kind != id.KindControl || p.Domain != a.Node().Domain {
-		s.Close(reason.CertWrongKind, "not a control of our domain")
-		return 0, reason.New(reason.CertWrongKind, "%s answered at %s", p, addr)
-	}
 	w := &watch{agent: a, link: &link{session: s, address: addr, since: a.now(), out: make(chan catalog.NodeMessage, outboxMax)}}
 	err = w.run(ctx, dialCtx)
 	s.Close(reason.Of(err, reason.Shutdown), "")

@@ -46,8 +46,9 @@ type world struct {
 	requests int
 	spoil    func(*catalog.Signed) *catalog.Signed // applied to what is sent
 	skew     time.Duration
-	deaf     bool          // reads nothing after the welcome
-	pace     time.Duration // how often leases are renewed; days pass sooner with a slow one
+	spoilIn  func(*catalog.JoinAnswer) // applied to the answer of a join
+	deaf     bool                      // reads nothing after the welcome
+	pace     time.Duration             // how often leases are renewed; days pass sooner with a slow one
 }
 
 type dialled struct {
@@ -292,6 +293,9 @@ func (w *world) join(st transport.Stream) {
 	if err != nil {
 		answer = catalog.JoinAnswer{Refuse: catalog.Refused(err, reason.NotPermitted)}
 	}
+	if w.spoilIn != nil {
+		w.spoilIn(&answer)
+	}
 	_ = catalog.WriteMessage(st, catalog.JoinBytesMax, answer)
 	_ = st.CloseWrite()
 }
@@ -450,6 +454,13 @@ func (w *world) cut() {
 	for l := range w.links {
 		l.session.Close(reason.PeerLost, "cut by the test")
 	}
+}
+
+// asked is how many requests control has answered.
+func (w *world) asked() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.requests
 }
 
 func (w *world) setDown(down bool, addrs ...string) {
