@@ -181,6 +181,7 @@ type httpOut struct {
 	kept     *httpPool
 	among    *candidates // what tried counts in
 	tried    []int       // endpoints that this request has been to
+	reused   bool        // its first try went over a kept stream
 	trace    [http1.TraceParentBytes]byte
 }
 
@@ -203,16 +204,21 @@ func (g *httpOut) connect(ctx context.Context, try int) (*httpFar, error) {
 	if try == 0 || c != g.among {
 		g.among, g.tried = c, g.tried[:0]
 	}
-	var first error
+	var firstErr error
 	var until context.Context
 	for left := p.cfg.ConnectTries; left > 0; left-- {
 		ticket, ref, err := c.pick(p.now(), g.tried)
+		if err != nil && firstErr == nil && g.reused && try == 1 { // the kept stream may have been stale where a new one works
+			ticket, ref, err = c.pick(p.now(), nil)
+		}
 		if err != nil {
-			return nil, orElse(first, err)
+			return nil, orElse(firstErr, err)
 		}
 		began := p.now()
+		g.tried = append(g.tried, ticket.Index)
 		if try == 0 {
-			if f := g.kept.get(ref.Key); f != nil {
+			f := g.kept.get(ref.Key)
+			if g.reused = f != nil; g.reused {
 				f.reached.ticket, f.began = ticket, began
 				return f, nil
 			}
@@ -222,7 +228,6 @@ func (g *httpOut) connect(ctx context.Context, try int) (*httpFar, error) {
 			until, cancel = context.WithTimeout(ctx, p.cfg.ConnectTimeout)
 			defer cancel()
 		}
-		g.tried = append(g.tried, ticket.Index)
 		r := &reached{ref: ref, ticket: ticket, id: newID()}
 		if err = p.open(until, g.upstream, c, wish{began: time.Now()}, r, left); err == nil {
 			g.flow.edge.Connect.Record(p.now() - began)
@@ -231,12 +236,12 @@ func (g *httpOut) connect(ctx context.Context, try int) (*httpFar, error) {
 		}
 		p.tell(&r.ticket, err, ref)
 		r.ticket.Release(p.now())
-		first = orElse(first, err)
+		firstErr = orElse(firstErr, err)
 		if !elsewhere(reason.Of(err, reason.PeerLost)) || until.Err() != nil {
 			break
 		}
 	}
-	return nil, first
+	return nil, firstErr
 }
 
 func orElse(first, second error) error {

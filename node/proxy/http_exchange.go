@@ -16,7 +16,8 @@ import (
 // none.
 type httpWork struct {
 	res        http1.Response
-	out        []byte // a head on its way out, with the first bytes of its body
+	out        []byte // the request's head on its way out, with the first bytes of its body
+	ans        []byte // the same of the response
 	got        []byte // read from the far side and not yet used: got[used:have]
 	used, have int
 }
@@ -28,8 +29,10 @@ const (
 
 // httpWorks and httpBufs lend buffers; they hold nothing between two requests.
 var (
-	httpWorks = sync.Pool{New: func() any { return &httpWork{out: make([]byte, 0, 8<<10), got: make([]byte, httpBufBytes)} }}
-	httpBufs  = sync.Pool{New: func() any { b := make([]byte, httpBufBytes); return &b }}
+	httpWorks = sync.Pool{New: func() any {
+		return &httpWork{out: make([]byte, 0, 4<<10), ans: make([]byte, 0, 8<<10), got: make([]byte, httpBufBytes)}
+	}}
+	httpBufs = sync.Pool{New: func() any { b := make([]byte, httpBufBytes); return &b }}
 )
 
 // httpExchange is one request and its response.
@@ -46,6 +49,7 @@ type httpExchange struct {
 	far      *httpFar
 	upload   *httpUpload // nil when the whole body went out with the head
 	broken   bool        // the request's body cannot be stepped over
+	last     bool        // there will be no further try
 	closed   bool        // the answer says that the connection ends
 	answered bool        // a byte of the answer may have reached the client
 }
@@ -55,10 +59,8 @@ type httpExchange struct {
 func (c *httpNear) one(ctx context.Context) (keep bool) {
 	start := time.Now()
 	x := httpExchange{httpNear: c, httpWork: httpWorks.Get().(*httpWork), head: string(c.req.Method) == "HEAD"}
-	x.used, x.have = 0, 0
-	x.res.Reset()
 	keep = x.run(ctx)
-	if cap(x.out) <= httpOutBytes && len(x.got) == httpBufBytes {
+	if max(cap(x.out), cap(x.ans)) <= httpOutBytes && len(x.got) == httpBufBytes {
 		httpWorks.Put(x.httpWork)
 	}
 	x.o.latency = time.Since(start)
@@ -77,12 +79,17 @@ func (x *httpExchange) run(ctx context.Context) (keep bool) {
 	if err := x.prepare(); err != nil {
 		return x.fail(err)
 	}
+	var before error
 	for try := 0; ; try++ {
 		again, err := x.attempt(ctx, try)
-		if again && try+1 < httpTriesMax {
+		if again {
+			before = err
 			continue
 		}
 		if err != nil {
+			if x.far == nil && before != nil {
+				err = before // why there is no other way is less to the point than why one was looked for
+			}
 			return x.fail(err)
 		}
 		return !x.closed
@@ -90,22 +97,26 @@ func (x *httpExchange) run(ctx context.Context) (keep bool) {
 }
 
 // attempt sends the request one way and relays what comes back. It asks to be called
-// again only when the far side took not one byte of the request, or swears that it
-// did: what may have been delivered is never sent twice.
+// again only when the far side took not one byte of the request, or the other proxy
+// swears that the application got none: what may have been delivered is never sent
+// twice.
 func (x *httpExchange) attempt(ctx context.Context, try int) (again bool, err error) {
-	x.far, err = x.gate.connect(ctx, try)
-	if err != nil {
+	if x.far, err = x.gate.connect(ctx, try); err != nil {
+		x.far = nil
 		return false, err
 	}
 	_ = x.far.SetWriteDeadline(time.Now().Add(x.cfg.WriteTimeout))
 	if n, err := x.far.Write(x.out); err != nil {
 		err = x.far.explain(err)
 		x.far.finish(httpEnd{blame: err})
-		return n == 0, err
+		return n == 0 && try+1 < httpTriesMax, err
 	}
 	x.o.refused = false
+	x.used, x.have = 0, 0
+	x.res.Reset()
 	x.gate.moved(len(x.out), 0)
 	x.watch(ctx)
+	x.last = try+1 == httpTriesMax || x.upload != nil
 	reusable, err := x.receive()
 	x.httpNear.far.Store(nil)
 	uploaded := x.upload.end(x)
@@ -116,9 +127,24 @@ func (x *httpExchange) attempt(ctx context.Context, try int) (again bool, err er
 	if err == nil && uploaded != nil {
 		x.closed = true
 	}
-	untouched := x.own && x.upload == nil && !x.answered && x.have == 0 && reason.Of(err, 0) == reason.Draining
-	return untouched, err
+	return err != nil && x.sworn(err), err
 }
+
+// sworn reports whether the other proxy, whose identity is verified, says that its
+// application got nothing of the request: it ended the stream before it read any of
+// it, or it could not connect.
+func (x *httpExchange) sworn(err error) bool {
+	if !x.own || x.last || x.answered {
+		return false
+	}
+	_, unreached := err.(unreachedError)
+	return unreached || x.have == 0 && reason.Of(err, 0) == reason.Draining
+}
+
+// unreachedError is the other proxy's answer that it could not reach the application.
+type unreachedError struct{ error }
+
+func (e unreachedError) Unwrap() error { return e.error }
 
 // blame is what the balancer should hold against the endpoint: a break that was not
 // the client's, or a refusal that another endpoint might not have made. A 5xx of the
@@ -168,6 +194,9 @@ func (x *httpExchange) receive() (reusable bool, err error) {
 	if err := x.receiveHead(); err != nil {
 		return false, err
 	}
+	if code := x.o.code; !x.last && (code == reason.AppUnreachable || code == reason.TooManyConnections) {
+		return false, x.unreached(code)
+	}
 	if x.res.Status == 101 {
 		return false, x.tunnel()
 	}
@@ -179,7 +208,13 @@ func (x *httpExchange) receive() (reusable bool, err error) {
 	return !x.res.Close && framing != http1.UntilClose && !extra, nil
 }
 
-// receiveHead reads heads until the final one and leaves that in out, not yet sent:
+// unreached takes back an answer that need not be the last word.
+func (x *httpExchange) unreached(code reason.Code) error {
+	x.o.code, x.o.why, x.o.status = reason.OK, nil, 0
+	return unreachedError{reason.New(code, "said the other proxy")}
+}
+
+// receiveHead reads heads until the final one and leaves that in ans, not yet sent:
 // it goes out together with the first bytes of the body.
 func (x *httpExchange) receiveHead() error {
 	asked := http1.Asked{Head: x.head, WebSocket: x.req.WebSocket}
@@ -208,7 +243,7 @@ func (x *httpExchange) receiveHead() error {
 			return badResponse(reason.New(reason.HTTPMalformed, "more than %d interim responses", httpInterimMax))
 		}
 		if !x.req.HTTP10 { // RFC 9110 section 15.2: HTTP/1.0 knows none
-			if err := x.writeNear(x.res.AppendResponse(x.out[:0], http1.Receiver{Own: x.own})); err != nil {
+			if err := x.writeNear(x.res.AppendResponse(x.ans[:0], http1.Receiver{Own: x.own})); err != nil {
 				return err
 			}
 		}
@@ -224,7 +259,7 @@ func (x *httpExchange) startAnswer() {
 	to.Close = x.req.Close || !x.upload.whole() || x.gate.draining()
 	x.closed = x.res.MustClose(to)
 	x.o.status = x.res.Status
-	x.out = x.res.AppendResponse(x.out[:0], to)
+	x.ans = x.res.AppendResponse(x.ans[:0], to)
 	if x.own && x.res.Status >= 400 {
 		if code, ok := reason.Parse(string(x.res.Get("x-fire-reason"))); ok {
 			x.o.code = code
@@ -251,7 +286,7 @@ func (x *httpExchange) fill() error {
 	return err
 }
 
-// relayBody sends the head in out and then the body. For an HTTP/1.0 client chunks
+// relayBody sends the head in ans and then the body. For an HTTP/1.0 client chunks
 // are taken apart.
 func (x *httpExchange) relayBody(body *http1.Body) error {
 	decode := body.Framing == http1.Chunked && x.req.HTTP10
@@ -260,10 +295,10 @@ func (x *httpExchange) relayBody(body *http1.Body) error {
 		if bad != nil && !x.answered {
 			return badResponse(bad)
 		}
-		if err := x.writeNear(x.out); err != nil {
+		if err := x.writeNear(x.ans); err != nil {
 			return err
 		}
-		x.out = x.out[:0]
+		x.ans = x.ans[:0]
 		if bad != nil || body.Done() {
 			return bad
 		}
@@ -279,18 +314,18 @@ func (x *httpExchange) relayBody(body *http1.Body) error {
 	}
 }
 
-// take appends what got holds of the body to out.
+// take appends what got holds of the body to ans.
 func (w *httpWork) take(body *http1.Body, decode bool) error {
 	p := w.got[w.used:w.have]
 	if decode {
 		data, n, _, err := body.Decode(p)
 		w.used += n
-		w.out = append(w.out, data...)
+		w.ans = append(w.ans, data...)
 		return err
 	}
 	n, _, err := body.Scan(p)
 	w.used += n
-	w.out = append(w.out, p[:n]...)
+	w.ans = append(w.ans, p[:n]...)
 	return err
 }
 

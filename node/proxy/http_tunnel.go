@@ -15,9 +15,9 @@ import (
 // alone; an error in one ends both.
 func (x *httpExchange) tunnel() error {
 	x.closed = true
-	x.out = append(x.out, x.got[x.used:x.have]...)
+	x.ans = append(x.ans, x.got[x.used:x.have]...)
 	x.used = x.have
-	if err := x.writeNear(x.out); err != nil {
+	if err := x.writeNear(x.ans); err != nil {
 		return err
 	}
 	t := &httpTunnel{idle: x.cfg.BodyTimeout, write: x.cfg.WriteTimeout, moved: x.gate.moved}
