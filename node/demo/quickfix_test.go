@@ -41,11 +41,20 @@ func TestQuickFIXTrades(t *testing.T) {
 	tap := newWiretap(t, gateway.Addr)
 	tap.skips["QUICKFIX>GATEWAY"] = true
 	host, port, _ := net.SplitHostPort(tap.addr())
-	out, err := exec.CommandContext(t.Context(), program, host, port, "QUICKFIX", "exact").CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s\n%s", err, out, gateway.Summary())
+	play := func(mode ...string) {
+		t.Helper()
+		out, err := exec.CommandContext(t.Context(), program, append([]string{host, port, "QUICKFIX"}, mode...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s\n%s", err, out, gateway.Summary())
+		}
+		if n := strings.Count(string(out), "ok "); n != 15 {
+			t.Errorf("%d steps went well, want 15:\n%s", n, out)
+		}
 	}
-	if n := strings.Count(string(out), "ok "); n != 15 {
-		t.Errorf("%d steps went well, want 15:\n%s", n, out)
-	}
+	play("exact")
+	f.start("market-data", nil)
+	calm := func(w *Wiring) { w.Rate = 200 }
+	a, b := f.start("strategy-a", calm), f.start("strategy-b", calm)
+	eventually(t, "others trade", func() bool { return counter(a, "fills") > 10 && counter(b, "fills") > 10 })
+	play()
 }
