@@ -264,7 +264,7 @@ export class FloorMap {
     if (!node) return;
     set(h.group, "data-state", node.state);
     text(h.sign, stateOf(node.state).sign);
-    const place = node.draining ? "draining" : !node.linked ? "lost" : node.why && !node.reporting ? "silent" : node.zone || node.region || "";
+    const place = node.draining ? "draining" : !node.linked ? "lost" : node.why && !node.reporting ? "silent" : (node.zone !== node.name && node.zone) || node.region || "";
     text(h.place, place.length * 7 < h.room ? place : "");
     set(h.group, "aria-label", `host ${node.name}: ${stateOf(node.state).word}${node.why ? ", " + node.why : ""}`);
   }
