@@ -11,18 +11,18 @@ import (
 )
 
 // Limits bound a Directory. They are stated here, in one place, and refused above.
+// Endpoints are bounded by the floor: there is none that it does not place.
 type Limits struct {
 	Lease      time.Duration // how long an endpoint lives without a renewal
 	History    int           // floor versions kept for rollback
 	Nodes      int           // joined nodes
-	Endpoints  int           // endpoints of one node
 	Revoked    int           // revocations
 	SeqReserve uint64        // numbers reserved by one durable write
 }
 
 // DefaultLimits are the limits of a mesh of 4,096 nodes.
 func DefaultLimits() Limits {
-	return Limits{Lease: 3 * time.Second, History: 32, Nodes: 4096, Endpoints: ClaimsMax, Revoked: 100_000, SeqReserve: 10_000}
+	return Limits{Lease: 3 * time.Second, History: 32, Nodes: 4096, Revoked: 100_000, SeqReserve: 10_000}
 }
 
 // historyItems bounds the services and rules of all kept floor versions together,

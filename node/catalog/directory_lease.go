@@ -25,9 +25,6 @@ func (d *Directory) Register(node string, number uint64, c Claim, now time.Time)
 	}
 	key := EndpointKey(c.Service, node)
 	old, exists := d.leases[key]
-	if !exists && d.held(node) >= d.limits.Endpoints {
-		return Grant{}, nil, reason.New(reason.NotPermitted, "node %q holds %d endpoints, the limit", node, d.limits.Endpoints)
-	}
 	epoch := old.Epoch
 	if !exists || c.Epoch != old.Epoch {
 		var err error
@@ -130,16 +127,6 @@ func (d *Directory) drop(key string, l lease, code reason.Code, detail string, n
 	delete(d.leases, key)
 	d.changed = true
 	return Event{Kind: EndpointRemoved, At: now, Node: l.Node, Service: l.Service, Code: code, Detail: detail}
-}
-
-func (d *Directory) held(node string) int {
-	n := 0
-	for _, l := range d.leases {
-		if l.Node == node {
-			n++
-		}
-	}
-	return n
 }
 
 func healthEvents(existed bool, old, e Endpoint, now time.Time) []Event {

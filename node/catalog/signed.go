@@ -30,8 +30,12 @@ func Sign(s *State, at time.Time, sign func(msg []byte) []byte) *Signed {
 }
 
 // AsDelta is the same signed version in the form of a delta from an older state.
-func (s *Signed) AsDelta(from *State) *Signed {
-	d := Diff(from, s.State)
+func (s *Signed) AsDelta(from *State) *Signed { return s.asDelta(Diff(from, s.State)) }
+
+// DeltaFrom is AsDelta from an older snapshot, whose digest is known.
+func (s *Signed) DeltaFrom(old *Signed) *Signed { return s.asDelta(diff(old.State, s.State, old.Digest)) }
+
+func (s *Signed) asDelta(d Delta) *Signed {
 	out := *s
 	out.State, out.Delta = nil, &d
 	return &out

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 
@@ -30,7 +31,10 @@ func TestOnlyWhatControlSignedIsOpened(t *testing.T) {
 	}
 	must(d.Drain("", "h1", true, epoch0))
 	two := Sign(d.State(), epoch0.Add(time.Second), ca.SignHead)
-	delta := decoded(t, two.AsDelta(state))
+	delta := decoded(t, two.DeltaFrom(one))
+	if same := decoded(t, two.AsDelta(state)); !reflect.DeepEqual(same, delta) {
+		t.Fatalf("%+v\n%+v", same, delta)
+	}
 	next, err := delta.Open(state, ca.Bundle())
 	if err != nil || !next.Nodes["h1"].Draining || state.Nodes["h1"].Draining {
 		t.Fatalf("%+v, %v", next, err)

@@ -16,6 +16,7 @@ type loop struct {
 	links   map[string]*link
 	facts   map[string]*facts // of every node that linked since start
 	waiters map[*waiter]bool
+	expiry  time.Time // no lease ends before: they are only ever made or renewed for a whole one
 
 	// publishing
 	current *publication
@@ -109,8 +110,12 @@ func (l *loop) run(ctx context.Context) error {
 // settle does whatever is due now.
 func (l *loop) settle() {
 	now := l.c.now()
-	if next, ok := l.dir.NextExpiry(); ok && !next.After(now) {
+	if !now.Before(l.expiry) {
 		l.happened(l.dir.Expire(now))
+		l.expiry = now.Add(l.c.cfg.Lease)
+		if next, ok := l.dir.NextExpiry(); ok && next.Before(l.expiry) {
+			l.expiry = next
+		}
 	}
 	if l.dir.Changed() && l.due.IsZero() {
 		l.due = now.Add(l.c.cfg.Debounce)
@@ -133,9 +138,7 @@ func (l *loop) wait() time.Duration {
 			next = t
 		}
 	}
-	if t, ok := l.dir.NextExpiry(); ok {
-		sooner(t)
-	}
+	sooner(l.expiry)
 	if !l.due.IsZero() {
 		if l.due.Before(l.rested) {
 			sooner(l.rested)

@@ -39,10 +39,10 @@ func (l *loop) publish() error {
 		return catalog.AppendMessage(nil, catalog.ToNodeBytesMax, catalog.ControlMessage{Snapshot: signed})
 	})
 	if l.current != nil {
-		from := l.current.signed.State
+		from := l.current.signed
 		p.before = from.Version
 		p.delta = sync.OnceValues(func() ([]byte, error) {
-			return catalog.AppendMessage(nil, catalog.ToNodeBytesMax, catalog.ControlMessage{Delta: signed.AsDelta(from)})
+			return catalog.AppendMessage(nil, catalog.ToNodeBytesMax, catalog.ControlMessage{Delta: signed.DeltaFrom(from)})
 		})
 	}
 	l.current = p
