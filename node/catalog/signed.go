@@ -33,7 +33,9 @@ func Sign(s *State, at time.Time, sign func(msg []byte) []byte) *Signed {
 func (s *Signed) AsDelta(from *State) *Signed { return s.asDelta(Diff(from, s.State)) }
 
 // DeltaFrom is AsDelta from an older snapshot, whose digest is known.
-func (s *Signed) DeltaFrom(old *Signed) *Signed { return s.asDelta(diff(old.State, s.State, old.Digest)) }
+func (s *Signed) DeltaFrom(old *Signed) *Signed {
+	return s.asDelta(diff(old.State, s.State, old.Digest))
+}
 
 func (s *Signed) asDelta(d Delta) *Signed {
 	out := *s
