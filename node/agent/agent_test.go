@@ -301,11 +301,14 @@ func TestStartsFromTheSignedCopyWithControlDown(t *testing.T) {
 		b := w.start(t, dir)
 		wait(time.Second)
 		s := b.Status()
-		if b.View() == nil || s.Head.Version < head.Version || !s.FromDisk || s.Linked || s.LinkReason != reason.ControlUnreachable {
+		if b.View() == nil || s.Head.Version < head.Version || !s.FromDisk || s.Age < 90*time.Minute || s.Linked || s.LinkReason != reason.ControlUnreachable {
 			t.Fatalf("status %+v", s)
 		}
 		if !strings.Contains(b.log.String(), "age=1h30m") {
 			t.Errorf("the age is not told:\n%s", b.log)
+		}
+		if n := strings.Count(b.log.String(), "no link to control"); n != 1 {
+			t.Errorf("the same trouble was logged %d times", n)
 		}
 		if b.NodeCertificate() == nil || b.Certificate(eu.Service("orders")) == nil {
 			t.Error("identities are not in use")
@@ -361,9 +364,15 @@ func TestReportsAndQuestionsTravelOverTheLink(t *testing.T) {
 		if err != nil || status != 200 || string(body) != `"/v1/why?dst=b\u0026src=a"` {
 			t.Fatalf("%d %s %v", status, body, err)
 		}
+		if s := a.Status(); s.Age != 0 || s.FromDisk {
+			t.Errorf("linked, and yet %+v", s)
+		}
 		w.setDown(true, "c1:7400", "c2:7400")
 		w.cut()
 		wait(time.Second)
+		if s := a.Status(); s.Age != time.Second {
+			t.Errorf("the link ended a second ago: %+v", s)
+		}
 		if _, _, err := a.Ask(context.Background(), "/v1/status", nil); codeOf(err) != reason.ControlUnreachable {
 			t.Fatalf("without a link: %v", err)
 		}

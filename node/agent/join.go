@@ -26,6 +26,7 @@ func (a *Agent) Joined() bool {
 // It waits for a control that does not answer; everything else needs a person.
 func (a *Agent) ensureJoined(ctx context.Context) error {
 	wait := backoff{min: a.cfg.ReconnectMin, max: 10 * time.Second}
+	var complaint complaint
 	for !a.Joined() {
 		err := a.Join(ctx)
 		if err == nil {
@@ -35,7 +36,7 @@ func (a *Agent) ensureJoined(ctx context.Context) error {
 			return err
 		}
 		a.setTrouble(func(t *trouble) { t.link = err })
-		a.log.Warn("cannot join yet", "reason", reason.ControlUnreachable.String(), "err", err)
+		complaint.say(a, "cannot join yet", "", err)
 		select {
 		case <-time.After(wait.next()):
 		case <-ctx.Done():

@@ -35,6 +35,7 @@ type link struct {
 // before the first wait.
 func (a *Agent) keepLink(ctx context.Context) {
 	wait := backoff{min: a.cfg.ReconnectMin, max: a.cfg.ReconnectMax}
+	var complaint complaint
 	for at, failed := 0, 0; ctx.Err() == nil; {
 		controls := a.controls()
 		addr := controls[at%len(controls)]
@@ -44,7 +45,7 @@ func (a *Agent) keepLink(ctx context.Context) {
 		}
 		err = a.explain(err)
 		a.setTrouble(func(t *trouble) { t.link = err })
-		a.log.Warn("no link to control", "addr", addr, "reason", reason.Of(err, reason.ControlUnreachable).String(), "err", err)
+		complaint.say(a, "no link to control", addr, err)
 		if lasted > a.cfg.ReconnectMax { // this address works: it goes first, at once
 			failed = 0
 			wait.reset()
@@ -59,6 +60,24 @@ func (a *Agent) keepLink(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// complaint keeps a lasting trouble from filling the log: it is said when it begins
+// or changes, and once in a while.
+type complaint struct {
+	code reason.Code
+	at   time.Time
+}
+
+const complainEvery = time.Minute
+
+func (c *complaint) say(a *Agent, what, addr string, err error) {
+	code, now := reason.Of(err, reason.ControlUnreachable), a.now()
+	if code == c.code && now.Sub(c.at) < complainEvery {
+		return
+	}
+	c.code, c.at = code, now
+	a.log.Warn(what, "addr", addr, "reason", code.String(), "err", err)
 }
 
 // controls are the addresses from the join, then those of the configuration.

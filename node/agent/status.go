@@ -22,7 +22,8 @@ type Status struct {
 	LinkDetail    string          `json:"link_detail,omitempty"`
 	Head          catalog.Head    `json:"head"`
 	SignedAt      time.Time       `json:"signed_at,omitzero"`
-	FromDisk      bool            `json:"from_disk"` // the catalogue in force was read at start; control sent no other yet
+	FromDisk      bool            `json:"from_disk"` // read at start, and no control was reached since
+	Age           time.Duration   `json:"age_ns"`    // how old the catalogue may be: zero while linked
 	Rejected      string          `json:"rejected,omitempty"`
 	CopyTrouble   string          `json:"copy_trouble,omitempty"`
 	ClockSkew     time.Duration   `json:"clock_skew_ns"` // control's clock minus ours, at the last welcome
@@ -47,6 +48,7 @@ type CertStatus struct {
 
 // trouble is what went wrong last, per matter; nil where all is well.
 type trouble struct {
+	since                      time.Time // the last link ended; zero: there was none
 	link, skew, copy, rejected error
 	certificates               map[id.Principal]error
 }
@@ -89,12 +91,14 @@ func (a *Agent) Status() Status {
 		s.BundleVersion = r.Bundle.Version
 	}
 	if h := a.held.Load(); h != nil {
-		s.Head, s.SignedAt, s.FromDisk = h.head, h.view.SignedAt, h.fromDisk
+		s.Head, s.SignedAt = h.head, h.view.SignedAt
+		s.FromDisk = h.fromDisk && t.since.IsZero() && a.live.Load() == nil
 	}
 	if l := a.live.Load(); l != nil {
 		s.Linked, s.Control, s.ControlAddr, s.LinkedAt, s.ClockSkew = true, l.welcome.Control, l.address, l.since, l.skew
 	} else {
 		s.LinkReason, s.LinkDetail = reason.Of(t.link, reason.ControlUnreachable), said(t.link)
+		s.Age = a.now().Sub(later(s.SignedAt, t.since))
 	}
 	s.Services = a.board.status(s.Linked)
 	s.Certificates = a.certStatus(t.certificates)
@@ -125,4 +129,11 @@ func said(err error) string {
 		return ""
 	}
 	return oneLine(err.Error())
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }

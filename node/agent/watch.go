@@ -264,7 +264,11 @@ func (a *Agent) linked(l *link) {
 	poke(a.hurry)
 }
 
-func (a *Agent) unlinked(l *link) { a.live.CompareAndSwap(l, nil) }
+func (a *Agent) unlinked(l *link) {
+	now := a.now()
+	a.setTrouble(func(t *trouble) { t.since = now })
+	a.live.CompareAndSwap(l, nil)
+}
 
 // notAfter is the end of the host's certificate, zero when it has none.
 func (a *Agent) notAfter() time.Time {
