@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"strconv"
 	"strings"
@@ -243,8 +244,11 @@ func (w *wiretap) paid() bool {
 func (w *wiretap) of(key string) way {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if y := w.ways[key]; y != nil {
-		return *y
+	y := w.ways[key]
+	if y == nil {
+		return way{}
 	}
-	return way{}
+	copied := *y
+	copied.types, copied.owed = maps.Clone(y.types), maps.Clone(y.owed)
+	return copied
 }

@@ -76,7 +76,7 @@ func (f *testFloor) stop(name string) {
 		if err != nil {
 			f.t.Errorf("%s ended with %v", name, err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		f.t.Errorf("%s did not stop", name)
 	}
 	delete(f.cancel, name)
@@ -103,7 +103,7 @@ func counter(p Program, name string) uint64 {
 // eventually waits for a condition.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if ok() {
 			return
 		}

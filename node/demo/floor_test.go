@@ -59,3 +59,18 @@ func TestFloorTrades(t *testing.T) {
 		t.Log(p.Summary())
 	}
 }
+
+func TestEveryProgramStopsAtOnce(t *testing.T) {
+	f := newFloor(t)
+	for _, name := range []string{"engine", "market-data", "blotter", "risk-b", "risk-c", "gateway", "strategy-a", "strategy-b", "desk"} {
+		f.start(name, func(w *Wiring) { w.Rate = 300 })
+	}
+	a := f.programs["strategy-a"]
+	eventually(t, "trading", func() bool { return counter(a, "fills") > 10 })
+	for _, cancel := range f.cancel {
+		cancel()
+	}
+	begin := time.Now()
+	f.stopAll() // every Run returns nil
+	t.Logf("stopped in %v", time.Since(begin))
+}
