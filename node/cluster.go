@@ -23,12 +23,17 @@ import (
 // own root, so two of them do not trust each other for having one name.
 var ownDomain = id.Domain{Region: "dev", Mesh: "floor"}
 
+// ownMisses is how patient the hosts of one process are with each other. None can die
+// alone, so a lost heartbeat only ever means that the machine is busy.
+const ownMisses = 25
+
 // cluster is a mesh in one process: a control and hosts, on loopback addresses.
 type cluster struct {
 	release string
 	log     *slog.Logger
 	dir     string
-	kept    bool // dir outlives the process
+	kept    bool   // dir outlives the process
+	page    string // folder and start of the name of the hosts' meter pages
 
 	socket  *socket // control's
 	control *control.Control
@@ -38,8 +43,9 @@ type cluster struct {
 }
 
 // newCluster makes the state folder, throw-away when dir is "", and control. web is
-// the map's address, "" for none.
-func newCluster(dir, web, release string, log *slog.Logger) (c *cluster, err error) {
+// the map's address, "" for none. The hosts' meter pages lie in the state folder
+// unless page says otherwise.
+func newCluster(dir, web, page, release string, log *slog.Logger) (c *cluster, err error) {
 	c = &cluster{release: release, log: log, kept: dir != ""}
 	if c.kept {
 		if c.dir, err = filepath.Abs(dir); err == nil {
@@ -51,6 +57,9 @@ func newCluster(dir, web, release string, log *slog.Logger) (c *cluster, err err
 	if err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
+	if c.page = page; page == "" {
+		c.page = c.dir + "/"
+	}
 	if err := c.buildControl(web); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
@@ -60,7 +69,7 @@ func newCluster(dir, web, release string, log *slog.Logger) (c *cluster, err err
 func (c *cluster) buildControl(web string) error {
 	conf := config.Default()
 	conf.Mesh = config.Mesh{Name: ownDomain.Mesh, Region: ownDomain.Region}
-	conf.Node.Name, conf.Web.Listen = "control", web
+	conf.Node.Name, conf.Web.Listen, conf.QUIC.HeartbeatMisses = "control", web, ownMisses
 	var err error
 	if c.socket, err = openSocket("127.0.0.1:0", conf.QUIC, c.log); err != nil {
 		return err
@@ -86,7 +95,8 @@ func (c *cluster) buildControl(web string) error {
 func (c *cluster) add(ctx context.Context, conf *config.Config) error {
 	name := conf.Node.Name
 	conf.Mesh = config.Mesh{Name: ownDomain.Mesh, Region: ownDomain.Region}
-	conf.Node.Dir = filepath.Join(c.dir, name)
+	conf.Agent.Controls = []string{c.socket.endpoint.Addr().String()} // a kept state names an older port
+	conf.Node.Dir, conf.QUIC.HeartbeatMisses = filepath.Join(c.dir, name), ownMisses
 	if err := pki.MakePrivateDir(conf.Node.Dir); err != nil {
 		return err
 	}
@@ -95,7 +105,7 @@ func (c *cluster) add(ctx context.Context, conf *config.Config) error {
 		return err
 	}
 	c.closers = append(c.closers, s.close)
-	h, err := newHost(hostOptions{conf: conf, name: name, roles: conf.Node.Roles, release: c.release, runtimeDir: c.dir,
+	h, err := newHost(hostOptions{conf: conf, name: name, roles: conf.Node.Roles, release: c.release, page: c.page,
 		log: c.log.With("node", name), token: func() (*pki.Token, error) {
 			made, err := c.control.CreateToken(ctx, admin.TokenRequest{Node: name, TTLMS: time.Minute.Milliseconds()})
 			if err != nil {

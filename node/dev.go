@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -26,8 +28,9 @@ func Dev(ctx context.Context, o DevOptions) error {
 	if err != nil {
 		return err
 	}
+	o.Log = slog.New(untilDone{o.Log.Handler(), ctx})
 	d := &devFloor{o: o, started: time.Now()}
-	if d.cluster, err = newCluster(o.Dir, web, o.Release, o.Log); err != nil {
+	if d.cluster, err = newCluster(o.Dir, web, filepath.Join(admin.RuntimeDir(), admin.DevName+"-"), o.Release, o.Log); err != nil {
 		return err
 	}
 	if err := d.build(ctx); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -36,30 +37,32 @@ type host struct {
 	proxy    *proxy.Proxy
 	page     *meter.Page
 	sessions <-chan transport.Session
+	boot     uint64 // random, so that the twin tells a restart from a repetition
+	reports  uint64 // sent since boot
 }
 
 // hostOptions is what a host is built from.
 type hostOptions struct {
-	conf       *config.Config
-	name       string // "" leaves it to the token, the state folder, or the machine's name
-	roles      []string
-	token      func() (*pki.Token, error) // asked when the host has not joined; may give nil
-	release    string
-	runtimeDir string // for the meter page
-	log        *slog.Logger
+	conf    *config.Config
+	name    string // "" leaves it to the token, the state folder, or the machine's name
+	roles   []string
+	token   func() (*pki.Token, error) // asked when the host has not joined; may give nil
+	release string
+	page    string // folder and start of the name of its meter page
+	log     *slog.Logger
 }
 
 // newHost loads the identity and binds the upstreams. On error nothing stays open.
 func newHost(o hostOptions, s *socket) (*host, error) {
-	h := &host{socket: s}
+	h := &host{socket: s, boot: rand.Uint64()}
 	var err error
 	if err = h.makeAgent(o); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(o.runtimeDir, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(o.page), 0o755); err != nil {
 		return nil, fmt.Errorf("runtime folder: %w; set FIRE_RUNTIME_DIR to a folder you may write", err)
 	}
-	h.page, err = meter.Create(filepath.Join(o.runtimeDir, h.self.Name+".meter"), meterCells)
+	h.page, err = meter.Create(o.page+h.self.Name+".meter", meterCells)
 	if err != nil {
 		return nil, fmt.Errorf("meter page: %w", err)
 	}
@@ -152,9 +155,10 @@ func (h *host) runProxy(ctx context.Context) error {
 	}
 }
 
-// report is what the host tells the twin.
+// report is what the host tells the twin. The agent's one link calls it.
 func (h *host) report() twin.Report {
-	return twin.Report{Node: h.self.Name, Edges: h.proxy.Deltas(), Sessions: h.proxy.Sessions()}
+	h.reports++
+	return twin.Report{Node: h.self.Name, Boot: h.boot, Seq: h.reports, At: time.Now(), Edges: h.proxy.Deltas(), Sessions: h.proxy.Sessions()}
 }
 
 // info adds what this host knows of itself.

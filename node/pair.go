@@ -36,7 +36,7 @@ to = ["target"]
 
 // NewPair binds everything and starts nothing.
 func NewPair(ctx context.Context, target, release string, log *slog.Logger) (*Pair, error) {
-	c, err := newCluster("", "", release, log)
+	c, err := newCluster("", "", "", release, log)
 	if err != nil {
 		return nil, err
 	}

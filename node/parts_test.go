@@ -38,7 +38,7 @@ func (j *journal) part(name string, after func(context.Context) error) part {
 	}}
 }
 
-func untilDone(ctx context.Context) error { <-ctx.Done(); return nil }
+func untilTold(ctx context.Context) error { <-ctx.Done(); return nil }
 
 func TestPartsStopInReverseOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -50,7 +50,7 @@ func TestPartsStopInReverseOrder(t *testing.T) {
 			return nil
 		}
 		err := runParts(ctx, slog.New(slog.DiscardHandler),
-			[]part{j.part("a", untilDone), j.part("b", slow), j.part("c", slow)}, cancel)
+			[]part{j.part("a", untilTold), j.part("b", slow), j.part("c", slow)}, cancel)
 		if err != nil || j.String() != "c b a" {
 			t.Fatalf("stopped as %q, err %v", j.String(), err)
 		}
@@ -63,7 +63,7 @@ func TestAnyPartsDeathStopsTheRest(t *testing.T) {
 		t.Run(fmt.Sprint(dead), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var j journal
-				parts := []part{j.part("a", untilDone), j.part("b", untilDone), j.part("c", untilDone)}
+				parts := []part{j.part("a", untilTold), j.part("b", untilTold), j.part("c", untilTold)}
 				parts[dead] = j.part(parts[dead].name, func(context.Context) error {
 					time.Sleep(time.Second)
 					return boom
@@ -86,7 +86,7 @@ func TestHangingPartIsNamedAndLeft(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		release := make(chan struct{})
 		err := runParts(ctx, slog.New(slog.DiscardHandler), []part{
-			j.part("a", untilDone),
+			j.part("a", untilTold),
 			j.part("stuck", func(context.Context) error { <-release; return nil }),
 		}, cancel)
 		close(release)

@@ -136,7 +136,7 @@ func (p *process) buildHost(ctx context.Context) error {
 	}
 	var err error
 	p.host, err = newHost(hostOptions{conf: conf, name: name, roles: p.roles, token: func() (*pki.Token, error) { return p.token(ctx) },
-		release: p.o.Release, runtimeDir: admin.RuntimeDir(), log: p.o.Log}, p.socket)
+		release: p.o.Release, page: admin.RuntimeDir() + "/", log: p.o.Log}, p.socket)
 	return err
 }
 

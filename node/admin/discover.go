@@ -37,6 +37,16 @@ func RuntimeDir() string {
 	return filepath.Join(os.TempDir(), "fire-"+strconv.Itoa(os.Geteuid()))
 }
 
+// RuntimeDirs are the folders to look into: this user's, and the system's beside it
+// unless $FIRE_RUNTIME_DIR names one alone.
+func RuntimeDirs() []string {
+	own := RuntimeDir()
+	if own == "/run/fire" || os.Getenv("FIRE_RUNTIME_DIR") != "" {
+		return []string{own}
+	}
+	return []string{own, "/run/fire"}
+}
+
 // DefaultSocket is the path for a node's name when none is configured.
 func DefaultSocket(name string) string { return filepath.Join(RuntimeDir(), name+".sock") }
 
@@ -49,12 +59,8 @@ func Discover(ctx context.Context, explicit string) (path, note string, err erro
 	if explicit != "" {
 		return explicit, "", probe(ctx, explicit)
 	}
-	dirs := []string{RuntimeDir()}
-	if os.Getenv("FIRE_RUNTIME_DIR") == "" && dirs[0] != "/run/fire" {
-		dirs = append(dirs, "/run/fire")
-	}
 	var alive, denied []string
-	for _, dir := range dirs {
+	for _, dir := range RuntimeDirs() {
 		found, _ := filepath.Glob(filepath.Join(dir, "*.sock"))
 		for _, p := range found {
 			switch err := probe(ctx, p); {

@@ -25,6 +25,15 @@ func demoVerb() *verb {
 		child.run = func(ctx context.Context, c *call) error { return c.runDemo(ctx, d) }
 		v.verbs = append(v.verbs, child)
 	}
+	v.verbs = append(v.verbs, &verb{
+		name: "floor", brief: "print the floor file of the demonstration floor",
+		about:    `Its services with their placement on host-a, host-b and host-c, and the least that each may call.`,
+		examples: []example{{"fire demo floor > floor.toml", "to change it and apply it"}},
+		run: func(_ context.Context, c *call) error {
+			c.printf("%s", demo.FloorFile())
+			return nil
+		},
+	})
 	return v
 }
 

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -89,7 +88,7 @@ func stat(ctx context.Context, c *call) error {
 	if every < 0 || every > 0 && every < 10*time.Millisecond {
 		return usage("", "--every %v is below 10ms", every)
 	}
-	now, err := c.readPages(ctx)
+	now, err := c.readPages()
 	if err != nil || every == 0 {
 		if err == nil {
 			err = printList(c, "fire.stat/v1", now, cellColumns, "no traffic was counted yet")
@@ -105,7 +104,7 @@ func stat(ctx context.Context, c *call) error {
 		case <-tick.C:
 		}
 		before := now
-		if now, err = c.readPages(ctx); err != nil {
+		if now, err = c.readPages(); err != nil {
 			return err
 		}
 		if err := printList(c, "fire.stat/v1", since(now, before), cellColumns, "no traffic"); err != nil {
@@ -116,10 +115,10 @@ func stat(ctx context.Context, c *call) error {
 }
 
 // readPages reads every meter page that the arguments or the runtime folder name.
-func (c *call) readPages(ctx context.Context) ([]cell, error) {
+func (c *call) readPages() ([]cell, error) {
 	paths := c.args
 	if len(paths) == 0 {
-		paths = pages(ctx)
+		paths = pages()
 	}
 	if len(paths) == 0 {
 		return nil, &admin.Error{Reason: "not_running", Message: "there is no meter page in " + admin.RuntimeDir(), Next: "start a fire with `fire dev` or `fire run`, or name the page"}
@@ -135,34 +134,15 @@ func (c *call) readPages(ctx context.Context) ([]cell, error) {
 	return out, nil
 }
 
-// pages finds the page files: those in the runtime folders need nobody's answer;
-// then those that a running process names; then those of a dev floor that hangs.
-func pages(ctx context.Context) []string {
-	found := func(pattern string) []string {
-		out, _ := filepath.Glob(pattern) // the patterns are right
-		return out
-	}
+// pages finds the page files in the runtime folders; that needs nobody's answer.
+func pages() []string {
 	var out []string
-	for _, dir := range slices.Compact([]string{admin.RuntimeDir(), "/run/fire"}) {
-		out = append(out, found(filepath.Join(dir, "*.meter"))...)
+	for _, dir := range admin.RuntimeDirs() {
+		found, _ := filepath.Glob(filepath.Join(dir, "*.meter")) // the pattern is right
+		out = append(out, found...)
 	}
-	if len(out) > 0 {
-		return out
-	}
-	ctx, cancel := context.WithTimeout(ctx, statAskTimeout)
-	defer cancel()
-	if path, _, err := admin.Discover(ctx, ""); err == nil {
-		a := admin.Dial(path)
-		defer a.Close()
-		if info, err := a.Info(ctx); err == nil {
-			return info.MeterPages
-		}
-	}
-	return found(filepath.Join(os.TempDir(), "fire-dev-*", "*.meter"))
+	return out
 }
-
-// statAskTimeout is short: a process that hangs is what the verb is for.
-const statAskTimeout = 500 * time.Millisecond
 
 func readPage(path string) ([]cell, error) {
 	r, err := meter.Open(path)
