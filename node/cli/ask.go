@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"time"
 
 	"fire/node/admin"
 )
@@ -45,6 +46,25 @@ func asking(do func(context.Context, *call, *admin.Client) error, checks ...func
 			return err
 		}
 		defer client.Close()
+		if err := answers(ctx, client); err != nil {
+			return err
+		}
 		return do(ctx, c, client)
 	}
+}
+
+// answerTimeout is long for a process that lives and short for a person who waits.
+const answerTimeout = 5 * time.Second
+
+// answers finds out whether the process lives: the kernel takes connections also for
+// one that hangs.
+func answers(ctx context.Context, client *admin.Client) error {
+	limited, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	_, err := client.Info(limited)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return &admin.Error{Reason: "not_answering", Message: "a fire runs here but does not answer within " + answerTimeout.String(),
+			Next: "`fire stat` reads its counters without asking it"}
+	}
+	return err
 }

@@ -125,7 +125,7 @@ func (c *call) lookAtConfig(f *check.Facts) {
 			f.ConfigProblems = append(f.ConfigProblems, p.Position.String()+": "+p.Text)
 		}
 		if conf != nil {
-			f.ConfigDigest = conf.Digest()
+			f.ConfigPath, f.ConfigDigest = conf.File(), conf.Digest()
 			if dir == "" {
 				dir = conf.Node.Dir
 			}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"fire/node/admin"
+	"fire/node/demo"
 	"fire/policy/reason"
 	"fire/transport/meter"
 )
@@ -48,9 +51,13 @@ func TestScripts(t *testing.T) {
 			return os.Mkdir(runtime, 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"mesh":  serveMesh,
-			"meter": writeMeter,
-			"exits": exits,
+			"mesh":    serveMesh,
+			"meter":   writeMeter,
+			"exits":   exits,
+			"example": writeExample,
+			"floor":   writeFloor,
+			"until":   until,
+			"hang":    hang,
 		},
 	})
 }
@@ -68,6 +75,20 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if got != args[0] {
 		ts.Fatalf("fire %s exits %s, want %s", strings.Join(args[1:], " "), got, args[0])
 	}
+}
+
+// until runs fire again and again until its output has the pattern: until PATTERN
+// [arguments of fire]. A mesh takes its time; nobody knows how much on a busy machine.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	pattern := regexp.MustCompile("(?m)" + args[0])
+	for give := time.Now().Add(30 * time.Second); time.Now().Before(give); {
+		_ = ts.Exec("fire", args[1:]...)
+		if pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+	ts.Fatalf("fire %s never shows %s", strings.Join(args[1:], " "), args[0])
 }
 
 // serveMesh answers as a mesh would, on the socket where fire looks: mesh [broken].
@@ -110,6 +131,51 @@ func writeMeter(ts *testscript.TestScript, neg bool, args []string) {
 		e.Latency.Record(250 * time.Microsecond)
 	}
 	ts.Defer(func() { p.Close() }) // which removes the page
+}
+
+// writeFloor writes the demonstration floor with more rules: floor FILE [RULES-FILE].
+func writeFloor(ts *testscript.TestScript, neg bool, args []string) {
+	text := demo.FloorFile()
+	if len(args) == 2 {
+		text += "\n" + ts.ReadFile(args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// writeExample writes mesh.toml.example, with free ports alone put in so that two
+// runs of the tests do not meet: example FILE.
+func writeExample(ts *testscript.TestScript, neg bool, args []string) {
+	data, err := os.ReadFile("../../mesh.toml.example")
+	ts.Check(err)
+	text := string(data)
+	for _, change := range [][2]string{
+		{"\nlisten = \"127.0.0.1:7400\"", "\nlisten = \"127.0.0.1:0\""},
+		{"\n#: listen = \"127.0.0.1:7480\"", "\nlisten = \"127.0.0.1:0\""},
+		{"\n#: metrics_listen = \"127.0.0.1:7481\"", "\nmetrics_listen = \"127.0.0.1:0\""},
+	} {
+		if strings.Count(text, change[0]) != 1 {
+			ts.Fatalf("the example does not have %q once", change[0])
+		}
+		text = strings.Replace(text, change[0], change[1], 1)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// hang stops the process that answers here, or lets it go on: hang, hang off.
+func hang(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) == 1 {
+		pid, err := strconv.Atoi(ts.Getenv("HUNG"))
+		ts.Check(err)
+		ts.Check(syscall.Kill(pid, syscall.SIGCONT))
+		return
+	}
+	a := admin.Dial(filepath.Join(ts.Getenv("FIRE_RUNTIME_DIR"), admin.DevName+".sock"))
+	defer a.Close()
+	info, err := a.Info(context.Background())
+	ts.Check(err)
+	ts.Setenv("HUNG", strconv.Itoa(info.PID))
+	ts.Check(syscall.Kill(info.PID, syscall.SIGSTOP))
+	ts.Defer(func() { _ = syscall.Kill(info.PID, syscall.SIGCONT) }) // so that it can end when the script fails
 }
 
 // fakeMesh answers every question of the admin API with fixed facts.

@@ -134,6 +134,9 @@ var endpointColumns = []column[endpointLine]{
 		if l.endpoint == nil {
 			return "no endpoint is registered"
 		}
+		if l.endpoint.Draining && l.endpoint.Why == "" {
+			return "draining"
+		}
 		return l.endpoint.Why
 	}},
 }
