@@ -129,6 +129,3 @@ func (v *View) Revoked(p id.Principal) bool { return v.revoked[p] }
 
 // RevokedSet is the whole set, for pki.Verifier. Do not write to it.
 func (v *View) RevokedSet() map[id.Principal]bool { return v.revoked }
-
-// Head names the version.
-func (v *View) Head() Head { return Head{Version: v.State.Version, Digest: v.State.Digest()} }

@@ -22,6 +22,7 @@ import (
 	"fire/twin/web"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 )
 
 // Deps is what control needs of its surroundings.
@@ -56,6 +57,7 @@ type Control struct {
 	identity  *pki.Identity
 	twin      *twin.Twin
 	web       *web.Server
+	alarms    *rate.Limiter
 	commands  chan func(*loop)
 	stopped   chan struct{} // closed when the loop has ended
 	joins     chan struct{} // holds one value per join under way
@@ -108,6 +110,7 @@ func New(cfg Config, deps Deps) (*Control, error) {
 		return nil, fmt.Errorf("control: %w", err)
 	}
 	c.twin = twin.New(deps.Twin, c.now)
+	c.alarms = rate.NewLimiter(alarmsPerSecond, alarmsBurst)
 	c.web = web.New(deps.Web, c.twin, c.log)
 	l, err := newLoop(c)
 	if err != nil {

@@ -29,6 +29,8 @@ const (
 	messagesBurst   = 4 * catalog.ClaimsMax
 	requestsPerNode = 20 // a second
 	requestsBurst   = 512
+	alarmsPerSecond = 2 // on the map, over all nodes
+	alarmsBurst     = 50
 	shutdownLinger  = 2 * time.Second
 )
 
@@ -340,6 +342,9 @@ func (c *Control) inspect(ctx context.Context, r *catalog.InspectRequest) catalo
 func (c *Control) alarm(node, what string, err error) {
 	code := reason.Of(err, reason.NotPermitted)
 	c.log.Warn(what, "node", node, "reason", code.String(), "err", err)
+	if !c.alarms.Allow() {
+		return // the log has it; the map's few events are not one node's to flood
+	}
 	c.twin.Note(twin.Event{Kind: twin.EventKind("refused"), Severity: twin.StateWarn, Subject: "node " + node,
 		Text: fmt.Sprintf("%s: %v", what, err)})
 }
