@@ -86,10 +86,20 @@ func (a *httpApp) close() { a.pool.close() }
 // connStream is a TCP or unix connection seen as a stream.
 type connStream struct {
 	net.Conn
-	once sync.Once
+	once   sync.Once
+	raw    syscall.RawConn // nil when there is no socket to look at
+	peek   func(fd uintptr) bool
+	silent bool // what peek saw
 }
 
-func newConnStream(c net.Conn) *connStream { return &connStream{Conn: c} }
+func newConnStream(c net.Conn) *connStream {
+	s := &connStream{Conn: c}
+	if socket, ok := c.(syscall.Conn); ok {
+		s.raw, _ = socket.SyscallConn()
+	}
+	s.peek = s.look // bound once, so that quiet does not allocate
+	return s
+}
 
 // CloseWrite sends the end of the stream and keeps the other direction open.
 func (s *connStream) CloseWrite() error {
@@ -111,22 +121,18 @@ func (s *connStream) Cancel(code reason.Code) {
 
 // quiet looks at the socket itself: a Go deadline in the past would hide its end.
 func (s *connStream) quiet() bool {
-	raw, ok := s.Conn.(syscall.Conn)
-	if !ok || s.SetReadDeadline(time.Time{}) != nil {
+	if s.raw == nil || s.SetReadDeadline(time.Time{}) != nil {
 		return false
 	}
-	rc, err := raw.SyscallConn()
-	if err != nil {
-		return false
-	}
-	nothing := false
-	err = rc.Read(func(fd uintptr) bool {
-		var b [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		nothing = errors.Is(err, syscall.EAGAIN)
-		return true
-	})
-	return err == nil && nothing
+	s.silent = false
+	return s.raw.Read(s.peek) == nil && s.silent
+}
+
+func (s *connStream) look(fd uintptr) bool {
+	var b [1]byte
+	_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	s.silent = err == syscall.EAGAIN
+	return true
 }
 
 var _ transport.Stream = (*connStream)(nil)

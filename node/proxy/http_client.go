@@ -51,6 +51,17 @@ func (h *httpParts) app(service string) *httpApp {
 	return a
 }
 
+// settle gives the resets of idle streams the time to arrive before their sessions
+// end: they swear that no request was lost, a session's end does not.
+func (h *httpParts) settle() {
+	h.mu.Lock()
+	serving := len(h.apps) > 0
+	h.mu.Unlock()
+	if serving {
+		pause(h.proxy.ctx, httpSettle)
+	}
+}
+
 func (h *httpParts) close() {
 	h.mu.Lock()
 	streams, apps := h.streams, h.apps

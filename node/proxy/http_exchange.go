@@ -20,6 +20,7 @@ type httpWork struct {
 	ans        []byte // the same of the response
 	got        []byte // read from the far side and not yet used: got[used:have]
 	used, have int
+	exchange   httpExchange
 }
 
 const (
@@ -58,13 +59,16 @@ type httpExchange struct {
 // connection may carry another.
 func (c *httpNear) one(ctx context.Context) (keep bool) {
 	start := time.Now()
-	x := httpExchange{httpNear: c, httpWork: httpWorks.Get().(*httpWork), head: string(c.req.Method) == "HEAD"}
+	w := httpWorks.Get().(*httpWork)
+	x := &w.exchange
+	*x = httpExchange{httpNear: c, httpWork: w, head: string(c.req.Method) == "HEAD"}
 	keep = x.run(ctx)
-	if max(cap(x.out), cap(x.ans)) <= httpOutBytes && len(x.got) == httpBufBytes {
-		httpWorks.Put(x.httpWork)
-	}
 	x.o.latency = time.Since(start)
 	c.gate.account(&x.o)
+	*x = httpExchange{}
+	if max(cap(w.out), cap(w.ans)) <= httpOutBytes && len(w.got) == httpBufBytes {
+		httpWorks.Put(w)
+	}
 	return keep
 }
 

@@ -46,7 +46,9 @@ func webOf(t testing.TB, apps map[string]http.HandlerFunc) (*mesh, *host, map[st
 	}
 	m.allow("desk", "web")
 	m.publish()
-	m.run(h1, quick(), map[string]Upstream{"web": {Service: "web", As: "desk", Listen: "127.0.0.1:0"}}, nil)
+	cfg := quick()
+	cfg.DrainTimeout = 5 * time.Second
+	m.run(h1, cfg, map[string]Upstream{"web": {Service: "web", As: "desk", Listen: "127.0.0.1:0"}}, nil)
 	return m, h1, hosts
 }
 

@@ -97,6 +97,7 @@ const (
 	httpLingerBytes = 256 << 10
 	httpLinger      = time.Second
 	httpSlack       = time.Second
+	httpSettle      = 100 * time.Millisecond
 )
 
 // near makes the relay of one near connection.

@@ -827,7 +827,7 @@ func TestHTTPDrainEndsConnectionsAfterTheirRequest(t *testing.T) {
 	})
 	b = startHTTP(t, app.Listener.Addr().String(), nil)
 	client := httpClient(t)
-	for _, step := range []struct {
+	for i, step := range []struct {
 		path    string
 		close   bool
 		streams int64
@@ -837,6 +837,7 @@ func TestHTTPDrainEndsConnectionsAfterTheirRequest(t *testing.T) {
 			t.Fatal(step.path, res, err)
 		}
 		_, _ = io.Copy(io.Discard, res.Body)
+		waitFor(t, func() bool { return b.client.edge.Requests.Load() == uint64(i+1) }) // and the stream is kept
 		b.app.drain.Store(false)
 		b.client.drain.Store(false)
 		if res.Close != step.close || b.opened.Load() != step.streams {

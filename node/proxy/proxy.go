@@ -150,6 +150,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	clients.Wait()
 	p.flows.leaveAll()
 	p.drain()
+	p.http.settle()
 	p.flows.cutAll(&reason.Error{Code: reason.Shutdown, Detail: "the proxy stops"})
 	p.served.closeAll(reason.Shutdown)
 	p.pool.closeAll(reason.Shutdown)
