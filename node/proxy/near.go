@@ -11,6 +11,7 @@ import (
 type nearConn struct {
 	conn halfCloser
 	tcp  *net.TCPConn // nil for a unix socket
+	raw  *rawIO       // nil where it does not exist
 }
 
 // halfCloser is what *net.TCPConn and *net.UnixConn have in common.
@@ -27,11 +28,24 @@ func newNear(c net.Conn) *nearConn {
 	if n.tcp, _ = c.(*net.TCPConn); n.tcp != nil {
 		_ = n.tcp.SetNoDelay(true) // Go's default; said here because orders depend on it
 	}
+	n.raw = newRawIO(c)
 	return n
 }
 
-func (n *nearConn) Read(p []byte) (int, error)         { return n.conn.Read(p) }
-func (n *nearConn) Write(p []byte) (int, error)        { return n.conn.Write(p) }
+func (n *nearConn) Read(p []byte) (int, error) {
+	if n.raw != nil {
+		return n.raw.read(p)
+	}
+	return n.conn.Read(p)
+}
+
+func (n *nearConn) Write(p []byte) (int, error) {
+	if n.raw != nil {
+		return n.raw.write(p)
+	}
+	return n.conn.Write(p)
+}
+
 func (n *nearConn) CloseWrite() error                  { return n.conn.CloseWrite() }
 func (n *nearConn) SetReadDeadline(t time.Time) error  { return n.conn.SetReadDeadline(t) }
 func (n *nearConn) SetWriteDeadline(t time.Time) error { return n.conn.SetWriteDeadline(t) }

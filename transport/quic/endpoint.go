@@ -60,7 +60,7 @@ func New(pc net.PacketConn, cfg Config, log *slog.Logger) (*Endpoint, error) {
 	e := &Endpoint{cfg: cfg, log: log, conn: pc, sessions: map[*session]struct{}{}}
 	e.gate = newGate(cfg, log, &e.count)
 	e.transport = &quicgo.Transport{
-		Conn:                             pc,
+		Conn:                             fast(pc),
 		ConnectionIDLength:               8,
 		DisableVersionNegotiationPackets: true, // both ends are fire; a stranger gets no answer
 		VerifySourceAddress:              e.gate.mustProveAddress,

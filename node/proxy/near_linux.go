@@ -1,0 +1,110 @@
+//go:build amd64 || arm64
+
+package proxy
+
+import (
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"unsafe"
+)
+
+// rawIO reads and writes a socket without telling Go's scheduler of each system call.
+// The calls do not block: the socket is non-blocking, and waiting is the poller's. See
+// transport/quic's socket for why that matters: the monitor thread stays asleep.
+type rawIO struct {
+	raw syscall.RawConn
+	in  rawOp
+	out rawOp
+}
+
+// rawOp is one direction; it belongs to that direction's one goroutine.
+type rawOp struct {
+	run   func(fd uintptr) bool
+	p     []byte
+	n     int
+	errno syscall.Errno
+}
+
+func newRawIO(c net.Conn) *rawIO {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	q := &rawIO{raw: raw}
+	q.in.run = q.in.receive
+	q.out.run = q.out.send
+	return q
+}
+
+func (q *rawIO) read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	o := &q.in
+	o.p = p
+	err := q.raw.Read(o.run)
+	n, errno := o.n, o.errno
+	o.p = nil
+	switch {
+	case err != nil:
+		return 0, err
+	case errno != 0:
+		return 0, os.NewSyscallError("read", errno)
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// receive takes what is there. p is alive as long as o is.
+func (o *rawOp) receive(fd uintptr) bool {
+	for {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(o.p))), uintptr(len(o.p)))
+		switch errno {
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			return false
+		}
+		o.n, o.errno = int(n), errno
+		return true
+	}
+}
+
+func (q *rawIO) write(p []byte) (int, error) {
+	o := &q.out
+	o.p, o.n, o.errno = p, 0, 0
+	err := q.raw.Write(o.run)
+	n, errno := o.n, o.errno
+	o.p = nil
+	if err == nil && errno != 0 {
+		err = os.NewSyscallError("write", errno)
+	}
+	return n, err
+}
+
+// send gives the kernel as much as it takes, until all is gone.
+func (o *rawOp) send(fd uintptr) bool {
+	for len(o.p) > 0 {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(o.p))), uintptr(len(o.p)),
+			syscall.MSG_NOSIGNAL, 0, 0)
+		switch errno {
+		case 0:
+			o.n += int(n)
+			o.p = o.p[n:]
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return false
+		default:
+			o.errno = errno
+			return true
+		}
+	}
+	return true
+}
