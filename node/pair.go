@@ -16,7 +16,8 @@ import (
 // out at the target, through both proxies. It is what `fire bench mesh` measures.
 type Pair struct {
 	*cluster
-	address string
+	protocol string
+	address  string
 }
 
 // pairFloor lets the one service call the other, and nothing else.
@@ -34,13 +35,14 @@ from = ["caller"]
 to = ["target"]
 `
 
-// NewPair binds everything and starts nothing.
-func NewPair(ctx context.Context, target, release string, log *slog.Logger) (*Pair, error) {
+// NewPair binds everything and starts nothing. protocol is what the target speaks, as
+// in a floor file.
+func NewPair(ctx context.Context, target, protocol, release string, log *slog.Logger) (*Pair, error) {
 	c, err := newCluster("", "", "", release, log)
 	if err != nil {
 		return nil, err
 	}
-	p := &Pair{cluster: c}
+	p := &Pair{cluster: c, protocol: protocol}
 	if err := p.build(ctx, target); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
@@ -73,7 +75,7 @@ func (p *Pair) Address() string { return p.address }
 // Run carries traffic until ctx ends and calls ready when it can.
 func (p *Pair) Run(ctx context.Context, ready func()) error {
 	parts := append(p.parts(devDrain), part{"floor", func(ctx context.Context) error {
-		if err := p.apply(ctx, "pair.toml", fmt.Sprintf(pairFloor, "tcp")); err != nil {
+		if err := p.apply(ctx, "pair.toml", fmt.Sprintf(pairFloor, p.protocol)); err != nil {
 			return err
 		}
 		err := p.awaitReady(ctx, []placed{{"target", "far"}}, func([]string) {})

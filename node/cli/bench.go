@@ -49,6 +49,7 @@ func benchVerb() *verb {
 		}, {
 			name: "pair", brief: "two proxies and their control in front of an address, as bench mesh starts them", args: "HOST:PORT", least: 1, most: 1,
 			about:    `Prints "address HOST:PORT" and ends when its standard input does.`,
+			flags:    []flag{{name: "protocol", kind: kindString, value: "WORD", def: "tcp", words: []string{"tcp", "http", "fix", "soupbin"}, brief: "what the address speaks: tcp, http, fix or soupbin"}},
 			examples: []example{{"fire bench pair 127.0.0.1:7777", "a path to measure with another tool"}},
 			run:      benchPair,
 		}},
@@ -85,7 +86,7 @@ func benchMesh(ctx context.Context, c *call) error {
 func benchPair(ctx context.Context, c *call) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p, err := node.NewPair(ctx, c.args[0], release(), c.loggerAt(slog.LevelWarn, "auto"))
+	p, err := node.NewPair(ctx, c.args[0], c.string("protocol"), release(), c.loggerAt(slog.LevelWarn, "auto"))
 	if err != nil {
 		return err
 	}
