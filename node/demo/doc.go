@@ -44,7 +44,8 @@
 // messages to replay per session, 4 MiB of unsent bytes per connection (then it
 // is cut; the peer asks again after reconnecting), 4,096 orders waiting for risk per
 // client (then rejected), 1,024 open orders per strategy (then it does not send
-// and says so), 20,000 orders in the blotter, 65,536 market-data messages to replay.
+// and says so), 200,000 orders in the
+// engine, 20,000 in the blotter, 65,536 market-data messages to replay.
 //
 // Decisions: the gateway keeps no order state: it routes by OnBehalfOfCompID (115)
 // and DeliverToCompID (128), so that a restart loses none. Market data reaches its

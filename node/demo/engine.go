@@ -52,6 +52,9 @@ type Engine struct {
 // "unknown" and to refuse a ClOrdID that comes again.
 const doneMax = 16384
 
+// ordersMax bounds the orders that the engine knows, live and done.
+const ordersMax = 200_000
+
 // bookEvent is one change of the book for market data.
 type bookEvent struct {
 	action byte // MDUpdateAction (279): 0 new, 1 change, 2 delete
@@ -157,6 +160,8 @@ func (e *Engine) enter(p *peer, client []byte, r *request) {
 		why, text = 1, "unknown symbol"
 	case e.lookup(client, r.clOrdID) != nil:
 		why, text = 6, "duplicate order"
+	case len(e.orders) >= ordersMax:
+		why, text = 99, "the engine holds as many orders as it may"
 	case r.qty <= 0:
 		why, text = 13, "incorrect quantity"
 	case r.ordType != '1' && r.ordType != '2', r.tif != 0 && r.tif != '0' && r.tif != '3':

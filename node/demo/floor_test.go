@@ -55,6 +55,18 @@ func TestFloorTrades(t *testing.T) {
 	eventually(t, "every trade makes two fills, and each is booked", func() bool {
 		return 2*counter(engine, "trades") == counter(gateway, "fills") && counter(blotter, "fills") == counter(gateway, "fills")
 	})
+	// An order that the engine holds is one that its strategy knows to be open.
+	e, live := engine.(*Engine), uint64(0)
+	e.mu.Lock()
+	for _, o := range e.orders {
+		if o.live() {
+			live++
+		}
+	}
+	e.mu.Unlock()
+	if open := counter(a, "orders") + counter(b, "orders") - counter(a, "orders_done") - counter(b, "orders_done"); live > open {
+		t.Errorf("the engine holds %d orders, the strategies know of %d", live, open)
+	}
 	for _, p := range f.programs {
 		t.Log(p.Summary())
 	}

@@ -56,7 +56,11 @@ type openOrder struct {
 	n       uint64
 	state   openState
 	amended bool // its ClOrdID is the replacing one
+	pending bool // a replace is not answered: which ClOrdID it has is not known
+	due     bool // a cancel waits for that answer
 	probed  bool
+	symbol  int
+	side    side
 	sent    time.Time
 }
 
@@ -180,17 +184,27 @@ func (s *Strategy) act(intents []intent, now time.Time) {
 		skip := o.n != in.n || o.state == shut || in.kind == 'G' && o.state != live
 		if in.kind == 'D' {
 			if skip = o.state != shut; !skip {
-				*o = openOrder{n: in.n, state: asked, sent: now}
+				*o = openOrder{n: in.n, state: asked, symbol: in.symbol, side: in.side, sent: now}
 			} else if o.n != in.n && !o.probed && now.Sub(o.sent) > probeAfter {
 				o.probed = true
 			}
+		}
+		if !skip && in.kind == 'G' {
+			o.pending = true
+		}
+		if !skip && in.kind == 'F' && o.pending {
+			o.due, skip = true, true
 		}
 		s.mu.Unlock()
 		switch {
 		case in.kind == 'D' && skip:
 			s.missed.Add(1)
 			if !old.probed && now.Sub(old.sent) > probeAfter {
-				s.send(&intent{kind: 'F', n: old.n, symbol: in.symbol, side: in.side}, old.amended, now)
+				probe := intent{kind: 'F', n: old.n, symbol: old.symbol, side: old.side}
+				s.send(&probe, old.amended, now)
+				if old.pending { // by its other ClOrdID too: one of the two is right
+					s.send(&probe, !old.amended, now)
+				}
 			}
 		case !skip:
 			s.send(in, amended, now)
@@ -277,7 +291,7 @@ func (s *Strategy) message(p *peer, m *fix.Message, h *header) {
 		return
 	}
 	var id []byte
-	var execType, status, why byte
+	var execType, status, why, to byte
 	f := m.Fields()
 	for tag, v, ok := f.Next(); ok; tag, v, ok = f.Next() {
 		switch tag {
@@ -289,6 +303,8 @@ func (s *Strategy) message(p *peer, m *fix.Message, h *header) {
 			status = v[0]
 		case 102:
 			why = v[0]
+		case 434:
+			to = v[0]
 		}
 	}
 	n, ok := s.number(id)
@@ -297,18 +313,40 @@ func (s *Strategy) message(p *peer, m *fix.Message, h *header) {
 		return
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	o := &s.open[n%openMax]
-	if o.n != n {
-		return
-	}
-	if m.Type[0] == '9' {
-		s.cancelRejects.Add(1)
-		if why == '0' || why == '1' {
-			s.shut(o)
+	cancel := false
+	if o.n == n {
+		if m.Type[0] == '9' {
+			s.refused(o, to, why)
+		} else {
+			s.reported(o, execType, status)
 		}
-		return
+		if cancel = o.due && !o.pending && o.state == live; cancel {
+			o.due = false
+		}
 	}
+	late := intent{kind: 'F', n: n, symbol: o.symbol, side: o.side}
+	amended := o.amended
+	s.mu.Unlock()
+	if cancel {
+		s.send(&late, amended, time.Now())
+		s.peer.flush()
+	}
+}
+
+// refused takes an OrderCancelReject to a cancel ('1') or a replace ('2'). mu is held.
+func (s *Strategy) refused(o *openOrder, to, why byte) {
+	s.cancelRejects.Add(1)
+	if to == '2' {
+		o.pending = false
+	}
+	if why == '0' || why == '1' {
+		s.shut(o)
+	}
+}
+
+// reported takes an ExecutionReport. mu is held.
+func (s *Strategy) reported(o *openOrder, execType, status byte) {
 	if o.state == asked {
 		s.ack.Record(time.Since(o.sent))
 		o.state = live
@@ -317,7 +355,7 @@ func (s *Strategy) message(p *peer, m *fix.Message, h *header) {
 	case 'F':
 		s.fills.Add(1)
 	case '5':
-		o.amended = true
+		o.amended, o.pending = true, false
 	case '8':
 		s.rejects.Add(1)
 	}
