@@ -146,7 +146,7 @@ func (a *Agent) loadCopy(r *record) {
 	a.verifier.SetRevoked(h.view.RevokedSet())
 	a.held.Store(h)
 	a.board.floor(h.view, r.Node, a.spoken)
-	a.log.Info("catalogue taken from disk", "version", h.head.Version, "age", a.now().Sub(h.view.SignedAt).Round(time.Second))
+	a.log.Info("catalogue taken from disk", "version", h.head.Version, "age", a.now().Sub(h.view.SignedAt).Round(time.Second).String())
 }
 
 func openCopy(data []byte, trusted pki.Bundle) (*held, error) {

@@ -80,11 +80,16 @@ func (c *complaint) say(a *Agent, what, addr string, err error) {
 	a.log.Warn(what, "addr", addr, "reason", code.String(), "err", err)
 }
 
-// controls are the addresses from the join, then those of the configuration.
+// controls are the addresses of the configuration, then those from the join, which
+// may be older.
 func (a *Agent) controls() []string {
-	all := slices.Concat(a.known.Load().Controls, a.cfg.Controls)
-	slices.Sort(all)
-	return slices.Compact(all)
+	all := slices.Clone(a.cfg.Controls)
+	for _, addr := range a.known.Load().Controls {
+		if !slices.Contains(all, addr) {
+			all = append(all, addr)
+		}
+	}
+	return all
 }
 
 // linkOnce dials one control and stays until the session ends.

@@ -244,7 +244,7 @@ func (w *watch) put(m catalog.NodeMessage) error {
 func (a *Agent) linked(l *link) {
 	a.live.Store(l)
 	a.setTrouble(func(t *trouble) { t.link, t.skew = nil, nil })
-	a.log.Info("linked to control", "addr", l.address, "peer", l.welcome.Control, "skew", l.skew.Round(time.Millisecond))
+	a.log.Info("linked to control", "addr", l.address, "peer", l.welcome.Control, "skew", l.skew.Round(time.Millisecond).String())
 	if l.skew.Abs() > skewWarn {
 		err := reason.New(reason.ClockSkew, "control's clock is %s from ours; leaves bear %s", l.skew.Round(time.Millisecond), pki.BackDate)
 		a.setTrouble(func(t *trouble) { t.skew = err })

@@ -35,7 +35,7 @@ type Authority struct {
 	now    func() time.Time
 	turn   chan struct{}           // one writer of the file at a time; holds one value
 	state  atomic.Pointer[caState] // immutable; replaced by whoever has the turn
-	ledger ledger
+	ledger *ledger                 // of issued leaves
 }
 
 // OpenAuthority loads the authority of d from dir, or makes it. A key that others
@@ -60,7 +60,9 @@ func OpenAuthority(dir string, d id.Domain, now func() time.Time) (*Authority, e
 		return nil, reason.New(reason.CertWrongDomain, "authority file %s is of %s, but this control is of %s; mend mesh.name and node.region, or use another folder", a.path, s.domain, d)
 	}
 	a.state.Store(s)
-	a.ledger.blindUntil = s.liveUntil()
+	if a.ledger, err = openLedger(filepath.Join(dir, ledgerFile), now().Add(LeafLife), now()); err != nil {
+		return nil, fmt.Errorf("open authority: %w", err)
+	}
 	return a, nil
 }
 
@@ -71,6 +73,9 @@ func (a *Authority) create() error {
 		return err
 	}
 	e.Stage = StageActive
+	if a.ledger, err = openLedger(filepath.Join(filepath.Dir(a.path), ledgerFile), time.Time{}, a.now()); err != nil {
+		return err
+	}
 	return a.store(&caState{domain: a.domain, version: 1, eras: []*era{e}})
 }
 
@@ -131,17 +136,15 @@ func (a *Authority) IssueHeld(csrDER []byte, p, node id.Principal) (chainDER [][
 	return [][]byte{der}, nil
 }
 
-// reserve enters the coming leaf under the active root before it is signed, so that
-// the root cannot retire in between.
+// reserve enters the coming leaf under the active root, durably, before it is
+// signed, so that the root cannot retire in between.
 func (a *Authority) reserve(k leafKey, now time.Time) (*era, time.Time, error) {
 	for {
 		e := a.state.Load().active()
 		until := earlier(now.Add(LeafLife), e.root.NotAfter)
-		if err := a.ensureLiveUntil(e, until); err != nil {
-			return nil, until, err
-		}
-		if a.ledger.add(k, e.pin(), until, now) {
-			return e, until, nil
+		ok, err := a.ledger.add(k, e.pin(), until, now)
+		if ok || err != nil {
+			return e, until, err
 		}
 		// That root was retired since it was read: at most once per rotation.
 	}

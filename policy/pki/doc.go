@@ -38,6 +38,13 @@
 // early. Nothing that runs is cut: TLS checks a chain when a connection starts. The
 // head key that signs the catalogue changes with its root.
 //
+// # Files of the authority (folder 0700, files 0600)
+//
+//	authority.json   roots with their keys and stages; replaced whole, so a change of
+//	                 stage is one rename
+//	leaves.journal   one line per issued leaf, durable before it is signed: who needs
+//	                 which root, also after a restart
+//
 // # Locks
 //
 // None is held across I/O. Writers of a file queue for its turn (a channel of one);
@@ -46,7 +53,8 @@
 // # Limits
 //
 // Leaf 24 h, back-dated 5 min; root 10 years; RootsMax 4; 4 certificates behind a leaf;
-// request 8 KiB; token 4 KiB, 16 addresses, 30 days; TokensMax 10,000; LeavesMax 65,536.
+// request 8 KiB; token 4 KiB, 16 addresses, 30 days; TokensMax 10,000; LeavesMax 65,536;
+// journal of leaves 64 MiB, rewritten when it holds four dead lines per live one.
 //
 // # Decisions
 //

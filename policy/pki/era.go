@@ -27,12 +27,11 @@ const (
 // era is one root with its head key, as kept on disk. Both change together, so one
 // rotation cures the loss of the control host's keys.
 type era struct {
-	Stage     Stage     `json:"stage"`
-	RootDER   []byte    `json:"root"`
-	CrossDER  []byte    `json:"cross,omitempty"` // this root signed by the one before it
-	KeyDER    []byte    `json:"key"`             // PKCS 8
-	HeadSeed  []byte    `json:"head_seed"`
-	LiveUntil time.Time `json:"live_until"` // no leaf of this root ends later
+	Stage    Stage  `json:"stage"`
+	RootDER  []byte `json:"root"`
+	CrossDER []byte `json:"cross,omitempty"` // this root signed by the one before it
+	KeyDER   []byte `json:"key"`             // PKCS 8
+	HeadSeed []byte `json:"head_seed"`
 
 	root *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -136,16 +135,6 @@ func (s *caState) others() []*era {
 		}
 	}
 	return out
-}
-
-func (s *caState) liveUntil() time.Time {
-	var t time.Time
-	for _, e := range s.eras {
-		if e.LiveUntil.After(t) {
-			t = e.LiveUntil
-		}
-	}
-	return t
 }
 
 // with is a copy of s in which change was applied to a copy of each era.

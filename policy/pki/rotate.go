@@ -23,8 +23,8 @@ type RootStatus struct {
 	Stage      Stage     `json:"stage"`
 	NotBefore  time.Time `json:"not_before"`
 	NotAfter   time.Time `json:"not_after"`
-	LiveLeaves int       `json:"live_leaves"` // newest leaves of holders that chain to it, as far as known since start
-	LiveUntil  time.Time `json:"live_until"`  // no leaf of it ends later
+	LiveLeaves int       `json:"live_leaves"` // newest leaves of holders that chain to it
+	LiveUntil  time.Time `json:"live_until"`  // none of them ends later; zero when there is none
 }
 
 // Roots lists the roots, oldest first.
@@ -32,8 +32,8 @@ func (a *Authority) Roots() []RootStatus {
 	var out []RootStatus
 	for _, e := range a.state.Load().eras {
 		pin := e.pin()
-		live := a.ledger.count(pin, a.now())
-		out = append(out, RootStatus{"sha256:" + hex.EncodeToString(pin[:]), e.Stage, e.root.NotBefore, e.root.NotAfter, live, e.LiveUntil})
+		live, until := a.ledger.count(pin, a.now())
+		out = append(out, RootStatus{"sha256:" + hex.EncodeToString(pin[:]), e.Stage, e.root.NotBefore, e.root.NotAfter, live, until})
 	}
 	return out
 }
@@ -72,8 +72,7 @@ func (a *Authority) ActivateRoot() error {
 	})
 }
 
-// RetireRoot drops the old root, or says who still depends on it. After a restart the
-// ledger has forgotten who renewed, so time alone proves it: leaves end by LiveUntil.
+// RetireRoot drops the old root, or says who still depends on it.
 func (a *Authority) RetireRoot() error {
 	var sealed [32]byte
 	err := a.change(func(s *caState) (*caState, error) {
@@ -82,7 +81,7 @@ func (a *Authority) RetireRoot() error {
 			return nil, reason.New(reason.ConfigRejected, "no root is retiring")
 		}
 		old := s.eras[at]
-		if live, blindUntil, ok := a.ledger.seal(old.pin(), old.LiveUntil, a.now()); !ok {
+		if live, blindUntil, ok := a.ledger.seal(old.pin(), a.now()); !ok {
 			return nil, stillLive(live, blindUntil)
 		}
 		sealed = old.pin()
@@ -99,7 +98,7 @@ func (a *Authority) RetireRoot() error {
 // stillLive names the holders that keep a root alive.
 func stillLive(live []leafKey, blindUntil time.Time) error {
 	if len(live) == 0 {
-		return reason.New(reason.ConfigRejected, "leaves of the old root issued before this control's start may live until %s", stamp(blindUntil))
+		return reason.New(reason.ConfigRejected, "leaves of the old root that the journal does not name may live until %s", stamp(blindUntil))
 	}
 	var names []string
 	for _, k := range live {
@@ -147,27 +146,4 @@ func (a *Authority) store(s *caState) error {
 	}
 	a.state.Store(s)
 	return nil
-}
-
-// liveStep is how far ahead LiveUntil is written, so that issuing writes the file
-// at most once in that time.
-const liveStep = time.Hour
-
-// ensureLiveUntil makes durable that e has leaves until t, before one is signed.
-func (a *Authority) ensureLiveUntil(e *era, t time.Time) error {
-	if !t.After(e.LiveUntil) {
-		return nil
-	}
-	a.turn <- struct{}{}
-	defer func() { <-a.turn }()
-	s := a.state.Load()
-	at := slices.IndexFunc(s.eras, func(held *era) bool { return held.pin() == e.pin() })
-	if at < 0 || !t.After(s.eras[at].LiveUntil) {
-		return nil // retired (the ledger will say so), or another caller wrote it meanwhile
-	}
-	return a.store(s.with(func(own *era) {
-		if own.pin() == e.pin() {
-			own.LiveUntil = t.Add(liveStep)
-		}
-	}))
 }

@@ -1,9 +1,12 @@
 package pki
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -151,8 +154,28 @@ func TestRotationStepsOnlyInOrder(t *testing.T) {
 	}
 }
 
-// A control that restarted has forgotten who renewed: only time may retire a root.
-func TestRestartMakesRetiringWaitForTheLastLeaf(t *testing.T) {
+func TestARestartedControlKnowsWhoStillNeedsTheOldRoot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir() + "/ca"
+		a, err := OpenAuthority(dir, eu, time.Now)
+		must(t, err)
+		h1, h2 := issued(t, a, eu.Node("h1")), issued(t, a, eu.Node("h2"))
+		must(t, a.PrepareRoot())
+		must(t, a.ActivateRoot())
+		renew(t, a, h1)
+		a, err = OpenAuthority(dir, eu, time.Now)
+		must(t, err)
+		if err := a.RetireRoot(); err == nil || !strings.Contains(err.Error(), "1 live leaves") || !strings.Contains(err.Error(), "node/h2") {
+			t.Fatalf("got %v", err)
+		}
+		renew(t, a, h2)
+		a, err = OpenAuthority(dir, eu, time.Now)
+		must(t, err)
+		must(t, a.RetireRoot())
+	})
+}
+
+func TestALostJournalMakesRetiringWaitForTheLastLeaf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir() + "/ca"
 		a, err := OpenAuthority(dir, eu, time.Now)
@@ -160,15 +183,91 @@ func TestRestartMakesRetiringWaitForTheLastLeaf(t *testing.T) {
 		h := issued(t, a, eu.Node("h1"))
 		must(t, a.PrepareRoot())
 		must(t, a.ActivateRoot())
-		a, err = OpenAuthority(dir, eu, time.Now)
-		must(t, err)
+		journal := filepath.Join(dir, ledgerFile)
+		must(t, os.Remove(journal))
+		for range 2 { // what is not known stays unknown over another restart
+			a, err = OpenAuthority(dir, eu, time.Now)
+			must(t, err)
+		}
 		renew(t, a, h)
 		if err := a.RetireRoot(); codeOf(err) != reason.ConfigRejected || !strings.Contains(err.Error(), "may live until") {
 			t.Fatalf("retired blindly: %v", err)
 		}
-		time.Sleep(LeafLife + liveStep + time.Minute)
+		time.Sleep(LeafLife + time.Minute)
 		must(t, a.RetireRoot())
 	})
+}
+
+func TestATornJournalLosesOnlyTheLeafThatNobodyGot(t *testing.T) {
+	dir := t.TempDir() + "/ca"
+	a, err := OpenAuthority(dir, eu, time.Now)
+	must(t, err)
+	issued(t, a, eu.Node("h1"))
+	issued(t, a, eu.Node("h2"))
+	journal := filepath.Join(dir, ledgerFile)
+	whole, err := os.ReadFile(journal)
+	must(t, err)
+	for cut := range whole {
+		must(t, os.WriteFile(journal, whole[:cut], 0o600))
+		a, err := OpenAuthority(dir, eu, time.Now)
+		if err != nil {
+			t.Fatalf("cut at %d: %v", cut, err)
+		}
+		if n := a.Roots()[0].LiveLeaves; n != bytes.Count(whole[:cut], []byte{'\n'}) {
+			t.Fatalf("cut at %d: %d leaves", cut, n)
+		}
+	}
+	must(t, os.WriteFile(journal, append([]byte("{}\n"), whole...), 0o600))
+	if _, err := OpenAuthority(dir, eu, time.Now); err == nil || !strings.Contains(err.Error(), journal) || !strings.Contains(err.Error(), "remove it") {
+		t.Fatalf("a damaged line: %v", err)
+	}
+}
+
+func TestALeafThatCannotBeStoredIsNotIssued(t *testing.T) {
+	dir := t.TempDir() + "/ca"
+	a, err := OpenAuthority(dir, eu, time.Now)
+	must(t, err)
+	h := issued(t, a, eu.Node("h1"))
+	must(t, a.PrepareRoot())
+	must(t, a.ActivateRoot())
+	journal := filepath.Join(dir, ledgerFile)
+	must(t, os.Rename(journal, journal+".away"))
+	if _, err := a.Issue(h.CSR(), h.Principal()); err == nil {
+		t.Fatal("issued without a record")
+	}
+	must(t, os.Rename(journal+".away", journal))
+	if err := a.RetireRoot(); err == nil {
+		t.Fatal("the holder's older leaf was forgotten for one that was never issued")
+	}
+	renew(t, a, h)
+	if a, err = OpenAuthority(dir, eu, time.Now); err != nil { // the journal is whole again
+		t.Fatal(err)
+	}
+	must(t, a.RetireRoot())
+}
+
+func TestTheJournalIsRewrittenBeforeItGrows(t *testing.T) {
+	dir := t.TempDir()
+	l, err := openLedger(filepath.Join(dir, ledgerFile), time.Time{}, start)
+	must(t, err)
+	key := leafKey{principal: eu.Node("h1"), node: eu.Node("h1")}
+	for n := range 3 * ledgerSlack { // straight into the queue: an fsync each would take minutes
+		line, err := lineOf(key, leafFact{until: start.Add(time.Duration(n))})
+		must(t, err)
+		l.pending, l.queued = append(l.pending, line...), l.queued+1
+		l.leaves[key] = leafFact{until: start.Add(time.Duration(n))}
+		if n%1000 == 999 {
+			must(t, l.commit(l.queued, start.Add(-time.Hour)))
+		}
+	}
+	if info, err := os.Stat(l.path); err != nil || info.Size() > 2*ledgerSlack*200 {
+		t.Fatalf("%v, %v", info.Size(), err)
+	}
+	back, err := openLedger(l.path, time.Time{}, start.Add(-time.Hour))
+	must(t, err)
+	if len(back.leaves) != 1 {
+		t.Fatalf("%d leaves", len(back.leaves))
+	}
 }
 
 func TestTheSameServiceOnTwoNodesKeepsARootAlive(t *testing.T) {
@@ -278,16 +377,17 @@ func TestTokensOfBothRootsJoinDuringARotation(t *testing.T) {
 }
 
 func TestNothingIsEnteredUnderASealedRoot(t *testing.T) {
-	var l ledger
+	l, err := openLedger(filepath.Join(t.TempDir(), ledgerFile), time.Time{}, start)
+	must(t, err)
 	root, key := [32]byte{1}, leafKey{principal: eu.Node("h1"), node: eu.Node("h1")}
-	if _, _, ok := l.seal(root, start, start.Add(-time.Hour)); !ok {
+	if _, _, ok := l.seal(root, start); !ok {
 		t.Fatal("nobody needs the root, yet it was not sealed")
 	}
-	if l.add(key, root, start, start.Add(-time.Hour)) {
+	if ok, err := l.add(key, root, start.Add(time.Hour), start); ok || err != nil {
 		t.Fatal("a leaf was entered under a root that retires")
 	}
 	l.unseal(root)
-	if !l.add(key, root, start, start.Add(-time.Hour)) {
+	if ok, err := l.add(key, root, start.Add(time.Hour), start); !ok || err != nil {
 		t.Fatal("a root whose end was not stored must go on")
 	}
 }
