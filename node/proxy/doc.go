@@ -42,6 +42,20 @@
 //   - Each refused or broken flow has one reason, the same in the edge, the ring of
 //     refusals, the log and (by reset code or reply) at the other end.
 //
+// # HTTP
+//
+//	client ► httpNear ► httpExchange ► httpFar ──► stream ──► httpNear ► httpExchange ► httpFar ► application
+//	         head       admit by the   kept or     the head    again, for             one of a bounded
+//	                    view, per      opened      parsed      the session's          number of connections
+//	                    request                    again       identity
+//
+// Both ends are the same relay behind another gate (httpOut, httpIn). Each request is
+// authorised, balanced and counted alone. A request is sent again only if the write
+// took no byte, if the other proxy reset the stream with Draining, which it does only
+// between two requests, or if it answered that it reached no application. Whatever
+// ends otherwise is an answer with x-fire-reason, or a reset when an answer has begun.
+// Per idle connection and side: one goroutine and 6 KiB; per request 72 KiB, lent.
+//
 // # Limits
 //
 // Per idle flow and side: two goroutines, 4 KiB of buffer, one QUIC stream. Per busy
@@ -51,8 +65,9 @@
 //
 // # Lock order
 //
-// None nests: flowTable, edgeTable, routeTable, route, pool, servedSessions and
-// sourceLimits each take their own mutex alone and hold it over no I/O. Exceptions:
+// None nests: flowTable, edgeTable, routeTable, route, pool, servedSessions,
+// sourceLimits, httpParts, httpPool and httpAsked each take their own mutex alone and
+// hold it over no I/O. Exceptions:
 // routeTable.mu before route.mu, and route.mu before balance.Group's. Ends are called
 // (flow.end, Session.Close) with none held.
 //

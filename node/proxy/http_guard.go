@@ -1,0 +1,111 @@
+package proxy
+
+import (
+	"context"
+	"sync"
+
+	"fire/node/catalog"
+	"fire/policy"
+	"fire/policy/reason"
+	"fire/transport/http1"
+)
+
+// httpGuard is what both ends' gates have in common.
+type httpGuard struct {
+	proxy *Proxy
+	flow  *flow
+	view  *catalog.View // the last one that was looked at
+	port  uint16        // of the destination, in view
+	rule  string        // of the last refusal
+}
+
+// carryHTTP registers the flow and serves it.
+func (p *Proxy) carryHTTP(ctx context.Context, g *httpGuard, v *catalog.View, c *httpNear) {
+	f := g.flow
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	f.end = func(why *reason.Error) {
+		f.doom(why)
+		cancel(f.fate.Load())
+	}
+	f.leave, f.request = c.leave, new(httpAsked)
+	svc, _ := v.Service(f.dst.Name)
+	f.op = policy.Op{Port: svc.Port}
+	p.add(f, v)
+	c.serve(ctx)
+	p.remove(f)
+}
+
+// admit decides one request by the view that is in force.
+func (g *httpGuard) admit(r *http1.Request) error {
+	f, v := g.flow, g.proxy.view()
+	g.rule = ""
+	if v != g.view {
+		svc, ok := v.Service(f.dst.Name)
+		if !ok || svc.Protocol != catalog.HTTP {
+			return reason.New(reason.NoSuchService, "%s is no HTTP service any more", f.dst.Short())
+		}
+		if why, rule := f.judge(v); why != nil && why.Code != reason.PolicyChanged {
+			g.rule = rule
+			return why
+		}
+		g.view, g.port = v, svc.Port
+	}
+	op := policy.Op{Port: g.port, Method: string(r.Method), Path: string(r.Path)}
+	f.request.set(r.Method, r.Path)
+	verdict := v.Table.Authorize(f.src, f.dst, op)
+	if verdict.Allowed {
+		return nil
+	}
+	g.rule = verdict.Rule
+	return reason.New(verdict.Code, "%s to %s: %s", f.src.Short(), f.dst.Short(), said(verdict))
+}
+
+func (g *httpGuard) draining() bool { return g.proxy.stopping.Load() }
+
+func (g *httpGuard) moved(up, down int) {
+	f, now := g.flow, g.proxy.tick.Load()
+	if up > 0 {
+		f.up.bytes.Add(uint64(up))
+		f.up.moved.Store(now)
+	}
+	if down > 0 {
+		f.down.bytes.Add(uint64(down))
+		f.down.moved.Store(now)
+	}
+}
+
+func (g *httpGuard) account(o *httpOutcome) {
+	f := g.flow
+	f.request.clear()
+	f.up.moved.Store(g.proxy.tick.Load())
+	cut := f.fate.Load() != nil // counted where the flow ends
+	o.count(f.edge.Edge, cut)
+	if o.why != nil && !cut {
+		g.proxy.record(f.side, f.src, f.dst, o.why, g.rule)
+	}
+}
+
+// httpAsked is the request under way, so that a new policy can be held against it.
+type httpAsked struct {
+	mu           sync.Mutex
+	method, path []byte // copies: the request's own bytes move
+}
+
+func (a *httpAsked) set(method, path []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.method, a.path = append(a.method[:0], method...), append(a.path[:0], path...)
+}
+
+func (a *httpAsked) clear() { a.set(nil, nil) }
+
+// op is the request as an operation, if there is one. A nil httpAsked has none.
+func (a *httpAsked) op(port uint16) (policy.Op, bool) {
+	if a == nil {
+		return policy.Op{}, false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return policy.Op{Port: port, Method: string(a.method), Path: string(a.path)}, len(a.method) > 0
+}
