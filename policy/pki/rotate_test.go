@@ -391,3 +391,24 @@ func TestNothingIsEnteredUnderASealedRoot(t *testing.T) {
 		t.Fatal("a root whose end was not stored must go on")
 	}
 }
+
+func TestALostJournalFileComesBackWithTheNextLeaf(t *testing.T) {
+	l, err := openLedger(filepath.Join(t.TempDir(), ledgerFile), time.Time{}, start)
+	must(t, err)
+	add := func(node string) error {
+		_, err := l.add(leafKey{principal: eu.Node(node), node: eu.Node(node)}, [32]byte{1}, start.Add(time.Hour), start)
+		return err
+	}
+	must(t, add("h1"))
+	must(t, os.Remove(l.path))
+	must(t, l.commit(1, start)) // on disk long ago: nothing to write
+	if err := add("h2"); err == nil {
+		t.Fatal("a lost journal went unnoticed")
+	}
+	must(t, add("h3"))
+	back, err := openLedger(l.path, time.Time{}, start)
+	must(t, err)
+	if _, h1 := back.leaves[leafKey{principal: eu.Node("h1"), node: eu.Node("h1")}]; !h1 {
+		t.Fatalf("leaves %v; want the earlier ones, too", back.leaves)
+	}
+}
