@@ -412,3 +412,18 @@ func TestALostJournalFileComesBackWithTheNextLeaf(t *testing.T) {
 		t.Fatalf("leaves %v; want the earlier ones, too", back.leaves)
 	}
 }
+
+func FuzzLedgerLine(f *testing.F) {
+	line, err := lineOf(leafKey{principal: eu.Node("h1"), node: eu.Node("h1")}, leafFact{until: start})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(line)
+	f.Add([]byte(`{"root":""}`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		l := &ledger{leaves: map[leafKey]leafFact{}, blind: map[[32]byte]time.Time{}}
+		if err := l.replay(line); err == nil && len(l.leaves)+len(l.blind) > 1 {
+			t.Fatal("one line, more than one fact")
+		}
+	})
+}
