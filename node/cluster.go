@@ -145,16 +145,38 @@ func (c *cluster) apply(ctx context.Context, name, text string) error {
 // placed is a service on a host.
 type placed struct{ service, host string }
 
-// missing names those that cannot take traffic yet.
+// missing names those that cannot take traffic yet. Every host must know of them, not
+// control alone, and hold the certificates of the services placed on it: until then
+// its proxy refuses.
 func (c *cluster) missing(all []placed) []string {
-	v := c.control.View()
 	var out []string
 	for _, p := range all {
-		if !slices.ContainsFunc(v.Routable(p.service), func(e catalog.EndpointRef) bool { return e.Node == p.host }) {
+		if !routable(c.control.View(), p) {
 			out = append(out, p.service+" on "+p.host)
 		}
 	}
+	for _, h := range c.hosts {
+		v := h.agent.View()
+		if v == nil {
+			out = append(out, "the catalogue on "+h.self.Name)
+			continue
+		}
+		for _, p := range all {
+			if !routable(v, p) {
+				out = append(out, p.service+" on "+p.host+" as "+h.self.Name+" sees it")
+			}
+		}
+		for name := range v.State.Services {
+			if v.Placed(name, h.self.Name) && h.agent.Certificate(h.self.Domain.Service(name)) == nil {
+				out = append(out, "the certificate of "+name+" on "+h.self.Name)
+			}
+		}
+	}
 	return out
+}
+
+func routable(v *catalog.View, p placed) bool {
+	return slices.ContainsFunc(v.Routable(p.service), func(e catalog.EndpointRef) bool { return e.Node == p.host })
 }
 
 // awaitReady waits until every service can take traffic; late is told once what is
