@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"fire/policy/reason"
 )
 
 // Exit codes of every verb.
@@ -57,6 +59,12 @@ func report(stderr io.Writer, l line, err error) int {
 		}
 		return exitUnhealthy
 	}
-	fmt.Fprintf(stderr, "%s: %v\n", at, err)
+	text := err.Error()
+	if r, ok := errors.AsType[*reason.Error](err); ok {
+		if fix := r.Code.Info().Fix; !strings.Contains(text, fix) {
+			text += "; " + fix
+		}
+	}
+	fmt.Fprintf(stderr, "%s: %s\n", at, text)
 	return exitFailed
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"fire/node"
@@ -89,6 +90,13 @@ func (c *call) token() (string, error) {
 		}
 		return strings.TrimSpace(line), nil
 	case strings.HasPrefix(named, "file:"), strings.HasPrefix(named, "cred:"):
+		if path, ok := strings.CutPrefix(named, "file:"); ok { // typed in this folder, so meant from it
+			full, err := filepath.Abs(path)
+			if err != nil {
+				return "", err
+			}
+			named = "file:" + full
+		}
 		secret, err := pki.SecretRef(named).Resolve()
 		return strings.TrimSpace(string(secret)), err
 	default:
