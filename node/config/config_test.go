@@ -23,7 +23,8 @@ type probe struct {
 	Names []string         `toml:"names"`
 	Inner probeInner       `toml:"inner"`
 	Thing map[string]thing `toml:"thing"`
-	free  string           //nolint:unused // proves that private fields are passed over
+	//lint:ignore U1000 it proves that private fields are passed over
+	free string
 }
 
 type probeInner struct {

@@ -312,7 +312,7 @@ func TestRootRotationWaitsForEveryNode(t *testing.T) {
 		}
 		slow.say(catalog.NodeMessage{Ack: &catalog.Ack{Version: slow.view().Version, Stage: catalog.Applied}})
 		time.Sleep(time.Hour) // the certificate that h3 told of has ended
-		good, slow = w.node("h1"), w.node("h2")
+		good, _ = w.node("h1"), w.node("h2")
 		if _, err = step("activate"); err != nil || w.c.Bundle().Pin() == pin {
 			t.Fatalf("%v", err)
 		}

@@ -263,12 +263,6 @@ func (n *testNode) view() *catalog.State {
 	return n.state
 }
 
-func (n *testNode) failed() error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.err
-}
-
 // request asks one thing on a stream of its own.
 func (n *testNode) request(r catalog.Request) (a catalog.Answer) {
 	n.t.Helper()

@@ -3,9 +3,7 @@ package demo
 import (
 	"context"
 	"log/slog"
-	"net"
 	"os"
-	"sync"
 	"testing"
 	"time"
 )
@@ -18,7 +16,6 @@ type testFloor struct {
 	programs map[string]Program
 	cancel   map[string]context.CancelFunc
 	done     map[string]chan error
-	mu       sync.Mutex
 }
 
 func newFloor(t *testing.T) *testFloor {
@@ -109,13 +106,4 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		}
 	}
 	t.Fatalf("never: %s", what)
-}
-
-func (f *testFloor) address(t *testing.T) string {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }

@@ -41,7 +41,6 @@ type MarketData struct {
 	last        uint64   // number of the newest message
 	resting     map[uint64]*shown
 	subscribers map[chan struct{}]bool
-	scratch     []byte
 
 	subscribed                   atomic.Bool
 	accepted, refused, cut, sent atomic.Uint64

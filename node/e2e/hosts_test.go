@@ -89,16 +89,6 @@ func (h *netns) command(script string) *exec.Cmd {
 	return cmd
 }
 
-// sh runs script to its end; it must succeed.
-func (h *netns) sh(script string) string {
-	h.t.Helper()
-	out, errs, code := finish(h.t, h.command(script))
-	if code != 0 {
-		h.t.Fatalf("on %s, exit %d of:\n%s\n%s%s", h.name, code, script, out, errs)
-	}
-	return out
-}
-
 // run starts script and leaves it running.
 func (h *netns) run(script string) *process {
 	h.t.Helper()

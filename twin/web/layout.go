@@ -136,7 +136,6 @@ type wire struct {
 type slot struct {
 	wire  *wire
 	label bool
-	want  float64
 	y     float64 // middle
 	high  float64
 }
