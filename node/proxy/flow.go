@@ -36,6 +36,7 @@ type flow struct {
 	turns    atomic.Uint64 // answered
 
 	fate atomic.Pointer[reason.Error] // why it was broken; the first one stays
+	left atomic.Bool                  // fate is that the client went away
 
 	folded struct{ up, down, turns uint64 } // guarded by flowTable.mu
 }
@@ -125,8 +126,11 @@ func (p *Proxy) remove(f *flow) {
 	f.edge.Closed.Add(1)
 	f.edge.LastUnixNanos.Store(time.Now().UnixNano())
 	if why := f.fate.Load(); why != nil {
-		f.edge.Errors.Add(1)
 		f.edge.AddReason(uint16(why.Code))
+		if f.left.Load() {
+			return
+		}
+		f.edge.Errors.Add(1)
 		p.record(f.side, f.src, f.dst, why, "")
 	}
 }

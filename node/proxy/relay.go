@@ -56,15 +56,15 @@ func (p *Proxy) pump(f *flow, w *way, from, to transport.Stream, small []byte, a
 			_, werr := to.Write(buf[:n])
 			w.busy.Store(0)
 			if werr != nil {
-				f.end(broken(werr))
+				f.fail(werr, !asks)
 				return
 			}
 		}
 		if err != nil {
 			if err != io.EOF {
-				f.end(broken(err))
+				f.fail(err, asks)
 			} else if err := to.CloseWrite(); err != nil {
-				f.end(broken(err))
+				f.fail(err, !asks)
 			}
 			return
 		}
@@ -91,6 +91,16 @@ func (f *flow) turn(p *Proxy, asks bool) {
 		f.turns.Add(1)
 		f.edge.Latency.Record(p.now() - durationOf(began))
 	}
+}
+
+// fail ends the flow after an error of one end. A client that goes away, even by a
+// reset, is a fact and no fault of the edge: wrk and pgbench leave like that.
+func (f *flow) fail(err error, ofClient bool) {
+	why := broken(err)
+	if f.doom(why) && ofClient && why.Code == reason.AppReset {
+		f.left.Store(true)
+	}
+	f.end(why)
 }
 
 // broken gives an error of either end its reason.

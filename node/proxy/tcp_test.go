@@ -147,6 +147,21 @@ func TestAppResetReachesTheClientAsReset(t *testing.T) {
 	h1.refused(t, reason.AppReset)
 }
 
+func TestClientThatLeavesIsNoErrorOfTheEdge(t *testing.T) {
+	_, h1, h2 := pairOf(t, quick(), echoApp(t))
+	c := h1.dial(t, "echo")
+	ping(t, c)
+	c.SetLinger(0)
+	c.Close()
+	for _, h := range []*host{h1, h2} {
+		eventually(t, "the flow is gone from "+h.name, func() bool { return h.proxy.flows.count() == 0 })
+		d := h.proxy.Deltas()
+		if len(d) != 1 || d[0].Errors != 0 || d[0].Reasons["app_reset"] != 1 || len(h.proxy.Refusals()) != 0 {
+			t.Errorf("%s: %+v %+v", h.name, d, h.proxy.Refusals())
+		}
+	}
+}
+
 func TestKilledPeerResetsItsFlows(t *testing.T) {
 	_, h1, h2 := pairOf(t, quick(), echoApp(t))
 	c := h1.dial(t, "echo")
