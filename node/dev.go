@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -136,18 +137,19 @@ func (d *devFloor) buildPrograms() error {
 func (d *devFloor) parts() []part {
 	parts := d.cluster.parts(devDrain)
 	for i, p := range d.programs {
-		parts = append(parts, part{d.specs[i].Name, d.whenMeshIsUp(p.Run), stopGrace})
+		parts = append(parts, part{d.specs[i].Name, d.whenReady(d.specs[i], p.Run), stopGrace})
 	}
 	return append(parts, part{"admin socket", d.admin.Run, stopGrace}, part{"floor", d.watch, stopGrace})
 }
 
-// whenMeshIsUp holds a program back until every host has the floor and its identities:
-// before that its first calls would only fail.
-func (d *devFloor) whenMeshIsUp(run func(context.Context) error) func(context.Context) error {
+// whenReady holds a program back until its host has its identity and a way to
+// everything that it calls: before that its first calls would only fail, and a floor
+// that starts with red edges teaches nobody anything.
+func (d *devFloor) whenReady(s demo.Spec, run func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
-		for !d.meshIsUp() {
+		for !d.ready(s) {
 			select {
 			case <-ctx.Done():
 				return nil
@@ -158,19 +160,14 @@ func (d *devFloor) whenMeshIsUp(run func(context.Context) error) func(context.Co
 	}
 }
 
-func (d *devFloor) meshIsUp() bool {
-	for _, h := range d.hosts {
-		v := h.agent.View()
-		if v == nil || v.State.Floor == 0 {
-			return false
-		}
-		for _, s := range d.specs {
-			if s.Host == h.self.Name && h.agent.Certificate(ownDomain.Service(s.Service)) == nil {
-				return false
-			}
-		}
+func (d *devFloor) ready(s demo.Spec) bool {
+	at := slices.IndexFunc(d.hosts, func(h *host) bool { return h.self.Name == s.Host })
+	a := d.hosts[at].agent
+	v := a.View()
+	if v == nil || a.Certificate(ownDomain.Service(s.Service)) == nil {
+		return false
 	}
-	return true
+	return !slices.ContainsFunc(s.Upstreams, func(u demo.Upstream) bool { return len(v.Routable(u.Service)) == 0 })
 }
 
 // watch applies the floor, says when all of it is up, and then waits.

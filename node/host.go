@@ -170,9 +170,7 @@ func (h *host) info(i *admin.Info) {
 		i.LinkReason = st.LinkReason.String()
 	}
 	i.Version, i.ClockSkewMS = st.Head.Version, float64(st.ClockSkew)/float64(time.Millisecond)
-	if !st.SignedAt.IsZero() {
-		i.SnapshotAgeMS = time.Since(st.SignedAt).Milliseconds()
-	}
+	i.SnapshotAgeMS = st.Age.Milliseconds()
 	i.MeterPages = append(i.MeterPages, h.page.Path())
 	for _, c := range st.Certificates {
 		if c.Held {

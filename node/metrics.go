@@ -74,9 +74,7 @@ func gauges(hosts []*host, release string) admin.Gauges {
 		g.Node = h.self.Name
 		g.Linked = g.Linked && st.Linked
 		g.CatalogVersion = st.Head.Version
-		if !st.SignedAt.IsZero() {
-			g.SnapshotAge = max(g.SnapshotAge, time.Since(st.SignedAt))
-		}
+		g.SnapshotAge = max(g.SnapshotAge, st.Age)
 		if st.ClockSkew.Abs() > g.ClockSkew.Abs() {
 			g.ClockSkew = st.ClockSkew
 		}
