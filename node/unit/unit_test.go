@@ -122,12 +122,14 @@ func TestWatchdogIsFedOnlyWhileEveryPartAnswers(t *testing.T) {
 			})
 		}()
 		time.Sleep(25 * time.Second)
+		synctest.Wait()
 		if got := strings.Join(sent, ","); got != "WATCHDOG=1,WATCHDOG=1,WATCHDOG=1" {
 			t.Errorf("in 25 s: %s", got)
 		}
 		hung = true
 		sent = nil
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if got := strings.Join(sent, ","); got != "STATUS=hangs: proxy loop" {
 			t.Errorf("while a part hangs: %s", got)
 		}
