@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,29 +109,34 @@ func TestNotificationsReachTheSocket(t *testing.T) {
 
 func TestWatchdogIsFedOnlyWhileEveryPartAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var sent []string
-		hung := false
-		n := &Notifier{every: 10 * time.Second, log: slog.New(slog.DiscardHandler), send: func(s string) error { sent = append(sent, s); return nil }}
+		sent := make(chan string, 16)
+		took := func() string {
+			synctest.Wait()
+			var out []string
+			for len(sent) > 0 {
+				out = append(out, <-sent)
+			}
+			return strings.Join(out, ",")
+		}
+		var hung atomic.Bool
+		n := &Notifier{every: 10 * time.Second, log: slog.New(slog.DiscardHandler), send: func(s string) error { sent <- s; return nil }}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() {
 			done <- n.Run(ctx, func() error {
-				if hung {
+				if hung.Load() {
 					return errors.New("proxy loop")
 				}
 				return nil
 			})
 		}()
 		time.Sleep(25 * time.Second)
-		synctest.Wait()
-		if got := strings.Join(sent, ","); got != "WATCHDOG=1,WATCHDOG=1,WATCHDOG=1" {
+		if got := took(); got != "WATCHDOG=1,WATCHDOG=1,WATCHDOG=1" {
 			t.Errorf("in 25 s: %s", got)
 		}
-		hung = true
-		sent = nil
+		hung.Store(true)
 		time.Sleep(10 * time.Second)
-		synctest.Wait()
-		if got := strings.Join(sent, ","); got != "STATUS=hangs: proxy loop" {
+		if got := took(); got != "STATUS=hangs: proxy loop" {
 			t.Errorf("while a part hangs: %s", got)
 		}
 		cancel()
