@@ -36,29 +36,47 @@ func (p *Proxy) carryHTTP(ctx context.Context, g *httpGuard, v *catalog.View, c 
 	p.remove(f)
 }
 
-// admit decides one request by the view that is in force.
+// admit decides one request by the view that is in force. The request is put where a
+// new view finds it only when it is allowed: one that is refused gets an answer, not a
+// cut. A view that came in between is looked at again.
 func (g *httpGuard) admit(r *http1.Request) error {
-	f, v := g.flow, g.proxy.view()
-	g.rule = ""
-	if v != g.view {
-		svc, ok := v.Service(f.dst.Name)
-		if !ok || svc.Protocol != catalog.HTTP {
-			return reason.New(reason.NoSuchService, "%s is no HTTP service any more", f.dst.Short())
+	f := g.flow
+	for {
+		v := g.proxy.view()
+		if err := g.adopt(v); err != nil {
+			return err
 		}
-		if why, rule := f.judge(v); why != nil && why.Code != reason.PolicyChanged {
-			g.rule = rule
-			return why
+		op := policy.Op{Port: g.port, Method: string(r.Method), Path: string(r.Path)}
+		verdict := v.Table.Authorize(f.src, f.dst, op)
+		if !verdict.Allowed {
+			f.request.clear()
+			g.rule = verdict.Rule
+			return reason.New(verdict.Code, "%s to %s: %s", f.src.Short(), f.dst.Short(), said(verdict))
 		}
-		g.view, g.port = v, svc.Port
+		f.request.set(r.Method, r.Path)
+		if g.proxy.view() == v {
+			return nil
+		}
 	}
-	op := policy.Op{Port: g.port, Method: string(r.Method), Path: string(r.Path)}
-	f.request.set(r.Method, r.Path)
-	verdict := v.Table.Authorize(f.src, f.dst, op)
-	if verdict.Allowed {
+}
+
+// adopt holds the connection against a view that it has not seen. What the rules say
+// is left to the request.
+func (g *httpGuard) adopt(v *catalog.View) error {
+	g.rule = ""
+	if v == g.view {
 		return nil
 	}
-	g.rule = verdict.Rule
-	return reason.New(verdict.Code, "%s to %s: %s", f.src.Short(), f.dst.Short(), said(verdict))
+	svc, ok := v.Service(g.flow.dst.Name)
+	if !ok || svc.Protocol != catalog.HTTP {
+		return reason.New(reason.NoSuchService, "%s is no HTTP service any more", g.flow.dst.Short())
+	}
+	if why, rule := g.flow.judge(v); why != nil && why.Code != reason.PolicyChanged {
+		g.rule = rule
+		return why
+	}
+	g.view, g.port = v, svc.Port
+	return nil
 }
 
 func (g *httpGuard) draining() bool { return g.proxy.stopping.Load() }
