@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"time"
 
 	"fire/node/admin"
 	"fire/node/agent"
@@ -41,7 +40,7 @@ func (l linked) Status(ctx context.Context) (admin.Status, error) {
 	s := v.State
 	digest := s.Digest()
 	out = admin.Status{Domain: s.Domain.String(), Version: s.Version, FloorVersion: s.Floor, Digest: hex.EncodeToString(digest[:]),
-		Source: "snapshot", SnapshotAgeMS: time.Since(v.SignedAt).Milliseconds(), Nodes: []admin.NodeStatus{}}
+		Source: "snapshot", SnapshotAgeMS: l.agent.Status().Age.Milliseconds(), Nodes: []admin.NodeStatus{}}
 	for _, name := range sortedKeys(s.Nodes) {
 		n := s.Nodes[name]
 		out.Nodes = append(out.Nodes, admin.NodeStatus{Node: name, Address: n.Addr, Zone: n.Zone, Release: n.Release,
