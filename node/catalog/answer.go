@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"encoding/hex"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"fire/node/admin"
 	"fire/policy"
 	"fire/policy/reason"
+	"fire/transport/http1"
 )
 
 // Services is what `fire services` shows: control answers it from its newest view, a
@@ -43,7 +45,12 @@ func (v *View) Try(q admin.PolicyQuery) (admin.PolicyVerdict, error) {
 		op.Port = q.Port
 	}
 	if q.Method != "" || q.Path != "" {
-		op = policy.Op{Port: op.Port, Method: q.Method, Path: q.Path}
+		target, _, _ := strings.Cut(cmp.Or(q.Path, "/"), "?")
+		path, code := http1.CanonicalPath(nil, []byte(target)) // rules see the form that the proxy forwards
+		if code != reason.OK {
+			return admin.PolicyVerdict{Src: q.Src, Dst: q.Dst, Reason: code.String()}, nil
+		}
+		op = policy.Op{Port: op.Port, Method: q.Method, Path: string(path)}
 		if op.Method == "" {
 			op.Method = "GET"
 		}

@@ -70,7 +70,7 @@ func TestDevFloorTradesAndIsInspected(t *testing.T) {
 		for _, tc := range []struct {
 			path, want string
 			code       int
-		}{{"/orders", "reading", 0}, {"/orders/17", "reading", 0}, {"/fills", "denied_by_default", 3}} {
+		}{{"/orders", "reading", 0}, {"/orders/17", "reading", 0}, {"/fills", "denied_by_default", 3}, {"/orders/../fills", "http_path_unclean", 3}} {
 			out, _, code := ask(t, dir, "policy", "try", "desk", "blotter", "--http", "GET", tc.path)
 			if code != tc.code || !strings.Contains(out, tc.want) {
 				t.Errorf("GET %s: exit %d\n%s", tc.path, code, out)
