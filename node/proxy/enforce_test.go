@@ -397,3 +397,30 @@ func TestConfigDefaultsPassTheirOwnCheck(t *testing.T) {
 		}
 	}
 }
+
+func TestFlowAdmittedUnderAnOlderViewIsJudgedAgain(t *testing.T) {
+	m, h1, _, _ := threeFloor(t)
+	old := h1.proxy.view()
+	m.state.Rules["freeze"] = policy.Rule{Action: policy.Deny, From: []string{"strategy"}, To: []string{"*"}}
+	m.publish()
+	p := h1.proxy
+	src, dst := domain.Service("strategy"), domain.Service("echo")
+	ended := make(chan *reason.Error, 1)
+	f := &flow{side: sideOut, src: src, dst: dst, holder: domain.Node("h1"), host: "h2", op: policy.Op{Port: 9000, Opaque: true},
+		edge: p.edges.edge(src, dst, sideOut, "tcp"), end: func(why *reason.Error) {
+			select {
+			case ended <- why:
+			default:
+			}
+		}}
+	p.add(f, old)
+	defer p.remove(f)
+	select {
+	case why := <-ended:
+		if why.Code != reason.PolicyChanged {
+			t.Error(why)
+		}
+	default:
+		t.Error("the flow lives although its view is gone and the new one forbids it")
+	}
+}
