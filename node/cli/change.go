@@ -11,8 +11,8 @@ import (
 	"fire/node/admin"
 )
 
-// floorBytesMax bounds a floor file before it is sent.
-const floorBytesMax = 1 << 20
+// floorBytesMax bounds a floor file before it is sent: admin.BodyBytesMax less the escapes of JSON.
+const floorBytesMax = 3 << 20
 
 func waitFlag() flag {
 	return flag{name: "wait", kind: kindDuration, value: "TIME", def: "2s", brief: "how long to wait for the nodes' answers"}

@@ -18,7 +18,7 @@
 // is printed without control characters; a JSON document has a schema name, which
 // counts up when a reader could break.
 //
-// Limits: a floor file of 1 MiB; an answer of 64 MiB.
+// Limits: a floor file of 3 MiB; an answer of 64 MiB.
 //
 // Decisions. A tree of plain values is the source of everything, and urfave/cli
 // only converts flags: its own dispatch and help have the traps that urfave.go

@@ -25,8 +25,9 @@
 // against the library; decoding again for each key (a reflect.StructOf probe) gives
 // the same places in quadratic time. Tables are named ([service.orders]), since the
 // library keeps one position for all elements of an array of tables. There is no
-// text substitution and no variable of the environment: what the file says is what
-// runs, and a secret is only ever named.
+// text substitution and no variable of the environment that overrides a key: what the
+// file says is what runs, and a secret is only ever named. The environment decides one
+// default alone, where an unset state folder lies.
 //
 // After changing a field or its comment run: go generate ./node/config
 package config
