@@ -43,10 +43,11 @@ type flow struct {
 
 // way is one direction of a flow. Each has its own cache line: two goroutines write.
 type way struct {
-	bytes atomic.Uint64
-	moved atomic.Int64 // tick of the last byte
-	busy  atomic.Int64 // tick at which the current write began; 0 = none
-	_     [40]byte
+	bytes    atomic.Uint64
+	messages atomic.Uint64 // of a protocol that has them
+	moved    atomic.Int64  // tick of the last byte
+	busy     atomic.Int64  // tick at which the current write began; 0 = none
+	_        [32]byte
 }
 
 // doom notes the first reason and reports whether it is this one.
@@ -135,9 +136,11 @@ func (p *Proxy) remove(f *flow) {
 	}
 }
 
-// fold moves what the copy loops counted into the edge.
+// fold moves what the copy loops counted into the edge. The edge's requests are the
+// messages of both directions where the protocol has them, else the turns.
 func (f *flow) fold() {
-	up, down, turns := f.up.bytes.Load(), f.down.bytes.Load(), f.turns.Load()
+	up, down := f.up.bytes.Load(), f.down.bytes.Load()
+	turns := max(f.turns.Load(), f.up.messages.Load()+f.down.messages.Load())
 	if up == f.folded.up && down == f.folded.down && turns == f.folded.turns {
 		return
 	}

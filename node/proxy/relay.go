@@ -38,7 +38,7 @@ var largeBufs = sync.Pool{New: func() any { return new([largeBytes]byte) }}
 // stores: no allocation, no lock of ours, no deadline, and the clock is read only
 // where a turn begins or ends. Time-outs are found by the sweep.
 func (p *Proxy) pump(f *flow, w *way, from, to transport.Stream, small []byte, asks bool) {
-	buf := small
+	buf, messages := small, tallyOf(f.protocol)
 	var large *[largeBytes]byte
 	defer func() {
 		if large != nil {
@@ -50,6 +50,9 @@ func (p *Proxy) pump(f *flow, w *way, from, to transport.Stream, small []byte, a
 		if n > 0 {
 			f.turn(p, asks)
 			w.bytes.Add(uint64(n))
+			if messages.on() {
+				w.messages.Add(messages.count(buf[:n]))
+			}
 			now := p.tick.Load()
 			w.moved.Store(now)
 			w.busy.Store(now)
