@@ -59,8 +59,8 @@ func newHost(o hostOptions, s *socket) (*host, error) {
 	if err = h.makeAgent(o); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(o.page), 0o755); err != nil {
-		return nil, fmt.Errorf("runtime folder: %w; set FIRE_RUNTIME_DIR to a folder you may write", err)
+	if err := admin.MakeRuntimeDir(filepath.Dir(o.page)); err != nil {
+		return nil, fmt.Errorf("runtime folder: %w", err)
 	}
 	h.page, err = meter.Create(o.page+h.self.Name+".meter", meterCells)
 	if err != nil {
@@ -71,10 +71,12 @@ func newHost(o hostOptions, s *socket) (*host, error) {
 	h.proxy, err = proxy.New(o.conf.Proxy, o.conf.Upstreams, proxy.Deps{
 		Domain: h.self.Domain, Node: h.self.Name, Zone: o.conf.Node.Zone, Catalogue: following{h.agent, changed}, Identities: h.agent,
 		Verifier: h.agent.Verifier(), Dialer: s.endpoint, Meter: h.page, Apps: apps(o.conf.Services), Log: o.log,
+		AppFailed: h.agent.ReportDialFailure,
 	})
 	if err != nil {
 		return nil, errors.Join(err, h.page.Close())
 	}
+	h.agent.Watch(h.proxy.Enforce) // before control hears "applied", what it forbids is cut
 	h.sessions = s.serve([]string{pki.ALPNMesh}, func(alpn []string) *tls.Config {
 		if !slices.Contains(alpn, pki.ALPNMesh) {
 			return nil

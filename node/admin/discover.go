@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -20,32 +19,6 @@ const SocketPathBytesMax = 107 - 8 // the eight are for the private name it is b
 
 // DevName is the socket name of a dev floor; it is no legal node name, so it never clashes.
 const DevName = "_dev"
-
-// RuntimeDir is where this user's sockets and meter pages live: $FIRE_RUNTIME_DIR,
-// /run/fire for root, $XDG_RUNTIME_DIR/fire, or a folder of the user's own in the
-// temporary folder.
-func RuntimeDir() string {
-	if dir := os.Getenv("FIRE_RUNTIME_DIR"); dir != "" {
-		return dir
-	}
-	if os.Geteuid() == 0 {
-		return "/run/fire"
-	}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
-		return filepath.Join(dir, "fire")
-	}
-	return filepath.Join(os.TempDir(), "fire-"+strconv.Itoa(os.Geteuid()))
-}
-
-// RuntimeDirs are the folders to look into: this user's, and the system's beside it
-// unless $FIRE_RUNTIME_DIR names one alone.
-func RuntimeDirs() []string {
-	own := RuntimeDir()
-	if own == "/run/fire" || os.Getenv("FIRE_RUNTIME_DIR") != "" {
-		return []string{own}
-	}
-	return []string{own, "/run/fire"}
-}
 
 // DefaultSocket is the path for a node's name when none is configured.
 func DefaultSocket(name string) string { return filepath.Join(RuntimeDir(), name+".sock") }

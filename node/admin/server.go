@@ -36,8 +36,8 @@ type Server struct {
 // Listen binds the socket. A socket file that nobody answers on is replaced; a live
 // one is an error. changer is nil where there is no control role.
 func Listen(ctx context.Context, cfg Config, reader Reader, changer Changer, local Local, log *slog.Logger) (*Server, error) {
-	if err := os.MkdirAll(filepath.Dir(cfg.Socket), 0o755); err != nil {
-		return nil, fmt.Errorf("admin socket's folder: %w; set [admin] socket to a folder you may write", err)
+	if err := MakeRuntimeDir(filepath.Dir(cfg.Socket)); err != nil {
+		return nil, fmt.Errorf("admin socket's folder: %w; or set [admin] socket to another", err)
 	}
 	if probe(ctx, cfg.Socket) == nil {
 		return nil, fmt.Errorf("admin socket %s: another fire answers there; stop it, or set [admin] socket", cfg.Socket)
