@@ -22,7 +22,8 @@ const (
 	privateFileMode fs.FileMode = 0o600
 )
 
-// MakePrivateDir creates dir (0700) or checks that nobody else may enter it.
+// MakePrivateDir creates dir (0700) or checks that it is ours and nobody else may
+// enter it: the owner of a folder may put other keys and roots in the place of ours.
 func MakePrivateDir(dir string) error {
 	if err := os.MkdirAll(dir, privateDirMode); err != nil {
 		return fmt.Errorf("make private folder: %w", fullDisk(err))
@@ -33,6 +34,9 @@ func MakePrivateDir(dir string) error {
 	}
 	if !info.IsDir() {
 		return fmt.Errorf("%s is not a folder; move it away", dir)
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("folder %s belongs to user %d, who could replace its keys; run as that user, or run: chown %d %s", dir, st.Uid, os.Geteuid(), dir)
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return fmt.Errorf("folder %s has mode %04o, others could read its keys; run: chmod 700 %s", dir, mode, dir)

@@ -79,3 +79,17 @@ func TestWritePrivateReplacesWholeAndLeavesNothingBehind(t *testing.T) {
 		t.Error("a file passed for a folder")
 	}
 }
+
+// TestPrivateFolderOfAnotherUserIsRefused: whoever owns the folder can put another root
+// or token book in the place of ours, whatever the mode of the files.
+func TestPrivateFolderOfAnotherUserIsRefused(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a folder away")
+	}
+	dir := filepath.Join(t.TempDir(), "state")
+	must(t, MakePrivateDir(dir))
+	must(t, os.Chown(dir, 12345, 12345))
+	if err := MakePrivateDir(dir); err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "12345") {
+		t.Errorf("a folder of user 12345: %v", err)
+	}
+}
