@@ -50,6 +50,7 @@ type devFloor struct {
 	specs    []demo.Spec
 	programs []demo.Program
 	admin    *admin.Server
+	metrics  *metricsServer
 }
 
 func (d *devFloor) build(ctx context.Context) error {
@@ -65,8 +66,12 @@ func (d *devFloor) build(ctx context.Context) error {
 	if err := d.buildPrograms(); err != nil {
 		return err
 	}
+	if d.metrics, err = listenMetrics(usualOrFree("127.0.0.1:7481"), d.hosts, d.o.Release, d.o.Log); err != nil {
+		return err
+	}
 	base := newBase(d.o.Release, []string{config.RoleControl, config.RoleProxy}, d.started)
 	base.Node, base.Domain, base.Dev, base.Dir, base.MapURL = "dev", ownDomain.String(), true, d.dir, d.mapURL
+	base.MetricsURL = "http://" + d.metrics.ln.Addr().String() + "/metrics"
 	l := newLocal(base, d.hosts)
 	l.control = d.control
 	cfg := admin.Config{Socket: admin.DefaultSocket(admin.DevName), Readers: "everyone"}
@@ -84,12 +89,17 @@ func devWeb(asked string) (string, error) {
 		}
 		return asked, nil
 	}
-	const usual = "127.0.0.1:7480"
+	return usualOrFree("127.0.0.1:7480"), nil
+}
+
+// usualOrFree is the address that one knows by heart, or any port when it is taken.
+func usualOrFree(usual string) string {
 	ln, err := net.Listen("tcp", usual)
 	if err != nil {
-		return "127.0.0.1:0", nil
+		return "127.0.0.1:0"
 	}
-	return usual, ln.Close()
+	ln.Close()
+	return usual
 }
 
 // devHostConfig is the mesh.toml that a person would write for the host.
@@ -139,7 +149,8 @@ func (d *devFloor) parts() []part {
 	for i, p := range d.programs {
 		parts = append(parts, part{d.specs[i].Name, d.whenReady(d.specs[i], p.Run), stopGrace})
 	}
-	return append(parts, part{"admin socket", d.admin.Run, stopGrace}, part{"floor", d.watch, stopGrace})
+	return append(parts, part{"admin socket", d.admin.Run, stopGrace},
+		part{"metrics", d.metrics.run, stopGrace}, part{"floor", d.watch, stopGrace})
 }
 
 // whenReady holds a program back until its host has its identity and a way to
@@ -199,6 +210,7 @@ func (d *devFloor) sayHello() {
 	fmt.Fprintf(d.o.Talk, `fire %s: a trading floor runs on three hosts, up in %.1f s
 
   live map    %s
+  metrics     %s
   state       %s (%s)
 
   Try, in another terminal:
@@ -208,7 +220,8 @@ func (d *devFloor) sayHello() {
     fire top
 
   Ctrl-C stops it.
-`, d.o.Release, time.Since(d.started).Seconds(), d.mapURL, d.dir, fate)
+`, d.o.Release, time.Since(d.started).Seconds(), d.mapURL,
+		"http://"+d.metrics.ln.Addr().String()+"/metrics", d.dir, fate)
 }
 
 func (d *devFloor) sayGoodbye() {

@@ -216,7 +216,12 @@ func (p *process) parts() []part {
 	if p.metrics != nil {
 		parts = append(parts, part{"metrics", p.metrics.run, stopGrace})
 	}
-	return append(parts, part{"systemd", p.notify, stopGrace})
+	least := 1
+	if p.control != nil {
+		least = 2
+	}
+	return append(parts, part{"processors", func(ctx context.Context) error { return watchProcessors(ctx, least, p.o.Log) }, stopGrace},
+		part{"systemd", p.notify, stopGrace})
 }
 
 // notify tells systemd READY when the identity is held, and feeds its watchdog.

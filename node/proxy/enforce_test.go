@@ -67,8 +67,7 @@ func TestPolicyChangeCutsWhatItForbidsAndNothingElse(t *testing.T) {
 	h1.refused(t, reason.PolicyChanged)
 	h2.refused(t, reason.PolicyChanged)
 
-	again := h1.dial(t, "echo")
-	wantReset(t, again)
+	h1.wantRefused(t, "echo")
 	h1.refused(t, reason.DeniedByRule)
 	if r := h1.proxy.Refusals()[0]; r.Rule != "freeze" || r.Src != "strategy" || r.Dst != "echo" || !strings.Contains(r.Detail, "freeze") {
 		t.Errorf("%+v", r)
@@ -92,7 +91,7 @@ func TestRevokedIdentityLosesItsConnections(t *testing.T) {
 			ping(t, kept)
 			eventually(t, "one flow is left", func() bool { return h2.proxy.flows.count() == 1 })
 			h2.refused(t, reason.IdentityRevoked)
-			wantReset(t, h1.dial(t, "echo"))
+			h1.wantRefused(t, "echo")
 		})
 	}
 }
@@ -253,10 +252,10 @@ func TestLimitsOfConnections(t *testing.T) {
 	for range 2 {
 		ping(t, h1.dial(t, "two"))
 	}
-	wantReset(t, h1.dial(t, "two"))
+	h1.wantRefused(t, "two")
 	h1.refused(t, reason.TooManyConnections)
 	ping(t, h1.dial(t, "more"))
-	wantReset(t, h1.dial(t, "more"))
+	h1.wantRefused(t, "more")
 	h2.refused(t, reason.TooManyConnections)
 }
 

@@ -223,7 +223,7 @@ func (p *Proxy) watch(ctx context.Context) {
 	for {
 		if v := p.view(); v != seen {
 			seen = v
-			p.enforce(v)
+			p.Enforce(v)
 		}
 		select {
 		case <-ctx.Done():
@@ -234,8 +234,10 @@ func (p *Proxy) watch(ctx context.Context) {
 	}
 }
 
-// enforce ends what v forbids and touches nothing else.
-func (p *Proxy) enforce(v *catalog.View) {
+// Enforce ends what v forbids and touches nothing else. The proxy does so by itself
+// when its catalogue changes; who must know that it is done calls it too. It does not
+// block and may run several times, also at once.
+func (p *Proxy) Enforce(v *catalog.View) {
 	p.served.enforce(v)
 	p.pool.enforce(v)
 	p.flows.enforce(p, v)
