@@ -79,8 +79,9 @@ func (r *route) at(v *catalog.View) *candidates {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if c := r.current.Load(); c != nil && c.view == v {
-		return c
+	before := r.current.Load()
+	if before != nil && before.view == v {
+		return before
 	}
 	c := &candidates{view: v}
 	c.declared, c.known = v.Service(r.service)
@@ -99,8 +100,26 @@ func (r *route) at(v *catalog.View) *candidates {
 			Weight: uint16(min(max(ref.Weight, 0), catalog.WeightMax)),
 		})
 	}
+	if before != nil {
+		c.recoveredSince(before, r.proxy.now())
+	}
 	r.current.Store(c)
 	return c
+}
+
+// recoveredSince tells the balancer which endpoints the catalogue has found to work
+// again: after an application's restart its ejection would last up to a minute.
+func (c *candidates) recoveredSince(before *candidates, now time.Duration) {
+	was := make(map[string]catalog.EndpointRef, len(before.refs))
+	for _, ref := range before.refs {
+		was[ref.Key] = ref
+	}
+	for i, ref := range c.refs {
+		old, known := was[ref.Key]
+		if known && ref.Healthy && ref.Linked && (!old.Healthy || !old.Linked || old.Epoch < ref.Epoch) {
+			c.list[i].Endpoint.Recovered(now)
+		}
+	}
 }
 
 // ejection is the service's own rules of ejection, with balance's defaults for the rest.

@@ -243,6 +243,30 @@ func TestProbeDecidesTheWayBack(t *testing.T) {
 	}
 }
 
+func TestRecoveredEndpointIsProbedAtOnceAndStartsAfresh(t *testing.T) {
+	g := NewGroup(noJitter(), 0)
+	cs := candidates(g, 2)
+	knock(t, cs, 0, g, 1)
+	cs[0].Endpoint.Recovered(2)
+	tk := mustPick(t, PeakEWMA, cs, g, 2, 0)
+	if tk.Index != 0 || !tk.Probe {
+		t.Fatalf("picked %d, probe %v", tk.Index, tk.Probe)
+	}
+	tk.Failed(2, 0)
+	tk.Release(2)
+	if s := cs[0].Endpoint.Status(2); s.Out != 2*g.cfg.BackoffMin {
+		t.Fatalf("a failed probe must double the back-off: %+v", s)
+	}
+	cs[1].Endpoint.Recovered(3) // one that was never out loses only its measurements
+	tk = mustPick(t, PeakEWMA, cs, g, 3, 0)
+	tk.Failed(3, 0)
+	tk.Release(3)
+	cs[1].Endpoint.Recovered(4)
+	if s := cs[1].Endpoint.Status(4); s.Ejected || s.Latency != 0 {
+		t.Fatalf("got %+v", s)
+	}
+}
+
 func TestReleasedProbeIsDueAgain(t *testing.T) {
 	g := NewGroup(noJitter(), 0)
 	cs := candidates(g, 1)

@@ -38,7 +38,10 @@
 // else is sent there. It goes ahead of the balancing policy, so that a service that
 // never fails over still finds its endpoint again. The back-off doubles from
 // BackoffMin to BackoffMax and is spread by Jitter so that proxies do not probe in
-// step; it starts anew when the endpoint has been in for BackoffMax.
+// step; it starts anew when the endpoint has been in for BackoffMax. When the
+// catalogue says that an endpoint recovered, its probe is due at once: a restarted
+// application must not be kept out for the sins of the one before, least of all when
+// it is the last.
 //
 // A low success ratio is soft evidence, so it never ejects the last admissible
 // endpoint: half an answer is better than none. Failures in a row are hard evidence
@@ -47,7 +50,7 @@
 //
 // # Invariants
 //
-//   - An ejected endpoint is never picked before its time.
+//   - An ejected endpoint is never picked before its time, or before it Recovered.
 //   - Of one endpoint at most one probe is in flight.
 //   - Outcomes of tickets from before an ejection change nothing while it lasts.
 //   - Every ticket is released exactly once; a probe released without an outcome

@@ -48,6 +48,20 @@ func (e *Endpoint) claimProbe(now time.Duration) bool {
 	return gate > 0 && gate <= int64(now) && e.gate.CompareAndSwap(gate, gateProbing)
 }
 
+// Recovered tells that the endpoint works again by another's word: it was started
+// anew, or its health check passes after it did not. What was measured before tells
+// nothing of it now, and the probe that an ejected one needs is due at once. How long
+// a failed probe keeps it out stays: one that only looks well must not gain by it.
+func (e *Endpoint) Recovered(now time.Duration) {
+	e.latency.Store(0)
+	if gate := e.gate.Load(); gate > int64(now) {
+		e.gate.CompareAndSwap(gate, max(int64(now), 1))
+	} else if gate == 0 {
+		e.failures.Store(0)
+		e.outcomes.Store(0)
+	}
+}
+
 // Status is what an endpoint looks like from here, for tables.
 type Status struct {
 	Active    int64         `json:"active"`
