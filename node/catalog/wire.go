@@ -286,6 +286,9 @@ func AppendMessage(b []byte, max int, v any) ([]byte, error) {
 	if len(body) > max {
 		return b, reason.New(reason.FrameOversized, "%T of %d bytes, the limit is %d", v, len(body), max)
 	}
+	if err := crowded(body, max); err != nil {
+		return b, err
+	}
 	b = binary.BigEndian.AppendUint32(b, uint32(len(body)))
 	return append(b, body...), nil
 }
@@ -313,6 +316,9 @@ func ReadMessage(r io.Reader, max int, v any) error {
 		return err
 	} else if got < n {
 		return reason.New(reason.FrameTruncated, "control message ends after %d of %d bytes", got, n)
+	}
+	if err := crowded(body.Bytes(), max); err != nil {
+		return err
 	}
 	if err := json.Unmarshal(body.Bytes(), v); err != nil {
 		return reason.New(reason.FrameMalformed, "control message: %w", err)

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"io"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
 	"time"
 
 	"fire/policy/reason"
+	"fire/twin"
 )
 
 var goodMessages = []NodeMessage{
@@ -187,5 +189,63 @@ func TestDurationIsTextAndNeverABareNumber(t *testing.T) {
 		if d.UnmarshalText([]byte(s)) == nil {
 			t.Errorf("%q was read as %v", s, d)
 		}
+	}
+}
+
+// TestSmallMessageNeverCostsMuchMemory: two bytes of JSON may stand for a list's element
+// of hundreds, so a megabyte must not become a quarter of a gigabyte. The limits of
+// Check come too late for that: they see what has been decoded.
+func TestSmallMessageNeverCostsMuchMemory(t *testing.T) {
+	const times = 24 // bytes of memory per byte of the message, garbage included
+	fill := func(head, element, tail string) []byte {
+		n := (ToControlBytesMax - len(head) - len(tail)) / len(element)
+		body := head + strings.TrimSuffix(strings.Repeat(element, n), ",") + tail
+		return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
+	}
+	for name, b := range map[string][]byte{
+		"claims":          fill(`{"hello":{"claims":[`, `{},`, `]}}`),
+		"numbers":         fill(`{"report":{"edges":[`, `0,`, `]}}`),
+		"nulls":           fill(`{"report":{"edges":[`, `null,`, `]}}`),
+		"lists":           fill(`{"report":{"edges":[`, `[],`, `]}}`),
+		"sessions":        fill(`{"report":{"sessions":[`, `{},`, `]}}`),
+		"leases":          fill(`{"renew":{"leases":[`, `{},`, `]}}`),
+		"roles":           fill(`{"hello":{"roles":[`, `"",`, `]}}`),
+		"behind a string": fill(`{"log":{"text":"]\"\\"},"report":{"edges":[`, `{},`, `]}}`),
+		"deep":            fill(`{"x":`, `[`, ``),
+	} {
+		var m NodeMessage
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := ReadMessage(bytes.NewReader(b), ToControlBytesMax, &m)
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; used > times*ToControlBytesMax {
+			t.Errorf("%s: %d bytes cost %d MiB", name, len(b), used>>20)
+		}
+		if err == nil {
+			t.Errorf("%s: passed", name)
+		}
+	}
+}
+
+func TestLargestHonestMessagesAreRead(t *testing.T) {
+	r := &Renew{Leases: make([]Lease, ClaimsMax)}
+	h := &Hello{Protocol: 1, Addr: "h:1", Claims: make([]Claim, ClaimsMax)}
+	report := &twin.Report{Edges: make([]twin.EdgeDelta, 4096)}
+	for i := range report.Edges {
+		report.Edges[i].Src = "a,[{\"" // names are not this test's matter
+	}
+	for _, m := range []NodeMessage{{Renew: r}, {Hello: h}, {Report: report}} {
+		var got NodeMessage
+		if b, err := AppendMessage(nil, ToControlBytesMax, m); err != nil {
+			t.Error(err)
+		} else if err := ReadMessage(bytes.NewReader(b), ToControlBytesMax, &got); err != nil {
+			t.Error(err)
+		}
+	}
+	whole := ControlMessage{Delta: &Signed{Delta: &Delta{Endpoints: Change[Endpoint]{Delete: make([]string, 100_000)}}}}
+	if b, err := AppendMessage(nil, ToNodeBytesMax, whole); err != nil {
+		t.Error(err)
+	} else if err := ReadMessage(bytes.NewReader(b), ToNodeBytesMax, &whole); err != nil {
+		t.Error(err)
 	}
 }
