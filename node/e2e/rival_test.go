@@ -17,10 +17,11 @@ import (
 	"fire/node/bench"
 )
 
-// pair is two fire processes on two loopback addresses, as on two hosts, with a tcp
-// and an http service behind the second one.
+// pair is two proxies, each a process of its own as on two hosts, with a tcp and an
+// http service behind the second one. Their control is a third process: it is not on
+// the path and not in the figures.
 type pair struct {
-	runtime    string // of the first
+	runtime    string // of control
 	tcp, http  string // where an application of the first host connects
 	near, far  *process
 	tcpTarget  string
@@ -45,17 +46,31 @@ from = ["caller"]
 to = ["echo", "pages"]
 `
 
+const controlConfig = `
+[mesh]
+name = "bench"
+region = "eu"
+[node]
+name = "c1"
+roles = ["control"]
+dir = "c1"
+listen = "127.0.0.1:0"
+[web]
+listen = ""
+[admin]
+metrics_listen = "off"
+[log]
+level = "warn"
+`
+
 const nearConfig = `
 [mesh]
 name = "bench"
 region = "eu"
 [node]
 name = "h1"
-roles = ["control", "proxy"]
 dir = "h1"
 listen = "127.0.0.1:0"
-[web]
-listen = ""
 [admin]
 metrics_listen = "off"
 [log]
@@ -94,18 +109,22 @@ address = %q
 func startPair(t *testing.T, tcpTarget, httpTarget string) *pair {
 	t.Helper()
 	dir := t.TempDir()
-	p := &pair{runtime: filepath.Join(dir, "run1"), tcp: freeAddress(t), http: freeAddress(t), tcpTarget: tcpTarget, httpTarget: httpTarget}
+	p := &pair{runtime: filepath.Join(dir, "run0"), tcp: freeAddress(t), http: freeAddress(t), tcpTarget: tcpTarget, httpTarget: httpTarget}
+	control := writeFile(t, dir, "c1.toml", controlConfig)
 	near := writeFile(t, dir, "h1.toml", fmt.Sprintf(nearConfig, p.tcp, p.http))
 	far := writeFile(t, dir, "h2.toml", fmt.Sprintf(farConfig, tcpTarget, httpTarget))
 	floor := writeFile(t, dir, "floor.toml", fmt.Sprintf(pairFloor, portOf(t, tcpTarget), portOf(t, httpTarget)))
 
-	p.near = start(t, "h1", fireCommand(t, p.runtime, "run", "--config", near))
-	waitFor(t, 20*time.Second, "h1 answers", func() bool {
+	start(t, "c1", fireCommand(t, p.runtime, "run", "--config", control))
+	waitFor(t, 20*time.Second, "control answers", func() bool {
 		_, _, code := ask(t, p.runtime, "status")
 		return code == 0
 	})
-	token := writeFile(t, dir, "token", must(t, p.runtime, "token", "create", "--node", "h2"))
-	p.far = start(t, "h2", fireCommand(t, filepath.Join(dir, "run2"), "run", "--config", far, "--token", "file:"+token))
+	join := func(name, config string) *process {
+		token := writeFile(t, dir, "token-"+name, must(t, p.runtime, "token", "create", "--node", name))
+		return start(t, name, fireCommand(t, filepath.Join(dir, "run-"+name), "run", "--config", config, "--token", "file:"+token))
+	}
+	p.near, p.far = join("h1", near), join("h2", far)
 	must(t, p.runtime, "apply", "-f", floor)
 	waitFor(t, 20*time.Second, "the echo service answers through the pair", func() bool { return echoes(p.tcp) })
 	waitFor(t, 20*time.Second, "the http service answers through the pair", func() bool { return serves(p.http) })
