@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/x509"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -100,7 +101,7 @@ func (c *Control) serveJoin(ctx context.Context, s transport.Session) {
 	}
 	if err != nil {
 		code := reason.Of(err, reason.FrameTruncated)
-		c.log.Warn("join refused", "node", r.Node, "peer", s.RemoteAddr().String(), "reason", code.String(), "err", err)
+		c.heard(slog.LevelWarn, "", "join refused", "wished", r.Node, "peer", s.RemoteAddr().String(), "reason", code.String(), "err", err)
 		answer = &catalog.JoinAnswer{Refuse: catalog.Refused(err, code)}
 	}
 	if catalog.WriteMessage(stream, catalog.JoinBytesMax, answer) != nil {

@@ -2,6 +2,7 @@ package control
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -132,10 +133,10 @@ func (l *loop) hear(k *link, m *catalog.NodeMessage) {
 	case m.Ack != nil:
 		l.ack(k, f, m.Ack)
 	case m.Resync != nil:
-		l.c.log.Warn("node asks for a snapshot", "node", k.node, "version", m.Resync.Have.Version, "detail", m.Resync.Why)
+		l.c.heard(slog.LevelWarn, k.node, "node asks for a snapshot", "version", m.Resync.Have.Version, "detail", m.Resync.Why)
 		k.out.resync(l.current)
 	case m.Log != nil:
-		l.c.log.Warn("node says", "node", k.node, "level", m.Log.Level, "reason", m.Log.Code.String(), "detail", m.Log.Text)
+		l.c.heard(slog.LevelWarn, k.node, "node says", "level", m.Log.Level, "reason", m.Log.Code.String(), "detail", m.Log.Text)
 	}
 }
 
@@ -176,7 +177,7 @@ func (l *loop) ack(k *link, f *facts, a *catalog.Ack) {
 	case catalog.Rejected:
 		f.rejected = max(f.rejected, a.Version)
 		f.ack = *a
-		l.c.log.Error("node rejected a version", "node", k.node, "version", a.Version, "reason", a.Code.String(), "detail", a.Detail)
+		l.c.heard(slog.LevelError, k.node, "node rejected a version", "version", a.Version, "reason", a.Code.String(), "detail", a.Detail)
 	}
 	l.checkWaiters()
 }

@@ -7,6 +7,8 @@ import (
 
 	"fire/node/catalog"
 	"fire/policy/reason"
+
+	"golang.org/x/time/rate"
 )
 
 // loop is everything that one goroutine owns. Others reach it through Control.do.
@@ -23,6 +25,7 @@ type loop struct {
 	bundled uint64    // first version with the trust bundle of now
 	due     time.Time // when to publish what has changed; zero: nothing has
 	rested  time.Time // no publication before
+	pace    *rate.Limiter
 
 	// writing: one write at a time, each with all changes that waited for it
 	queue   []durable
@@ -46,10 +49,12 @@ type durable struct {
 }
 
 const (
-	hintsAfter  = time.Second           // how long a change of endpoints may wait for the disk
-	retryAfter  = time.Second           // after a failed write
-	restAtLeast = 10 * time.Millisecond // between publications
-	batchMax    = 4096                  // changes in one write
+	hintsAfter    = time.Second           // how long a change of endpoints may wait for the disk
+	retryAfter    = time.Second           // after a failed write
+	restAtLeast   = 10 * time.Millisecond // between publications
+	pacePerSecond = 10                    // publications, when there is always something to publish
+	paceBurst     = 50
+	batchMax      = 4096 // changes in one write
 )
 
 func newLoop(c *Control) (*loop, error) {
@@ -78,7 +83,7 @@ func newLoop(c *Control) (*loop, error) {
 	if err := c.disk.Write(directoryFile, record); err != nil {
 		return nil, notStored(err)
 	}
-	l := &loop{c: c, dir: dir, links: map[string]*link{}, facts: map[string]*facts{},
+	l := &loop{c: c, dir: dir, pace: rate.NewLimiter(pacePerSecond, paceBurst), links: map[string]*link{}, facts: map[string]*facts{},
 		waiters: map[*waiter]bool{}, jobs: make(chan []byte, 1), written: make(chan error, 1)}
 	if err := l.publish(); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"log/slog"
 	"sync"
 	"time"
 
@@ -52,9 +53,19 @@ func (l *loop) publish() error {
 		k.out.offer(p)
 	}
 	l.c.twin.SetInventory(l.inventory())
-	// A large mesh makes a publication dear: leave half of the time for the rest.
-	l.rested = begun.Add(max(restAtLeast, 2*l.c.now().Sub(begun)))
+	// A large mesh makes a publication dear: leave half of the time for the rest. And
+	// each costs every node, so a node that changes its mind all the time is not followed
+	// at its pace: what changes meanwhile goes out together.
+	l.rested = begun.Add(max(restAtLeast, 2*l.c.now().Sub(begun), l.paced(begun)))
 	return nil
+}
+
+// paced takes a publication from the allowance and returns how long until there is
+// another. An operator's change goes out at once and leaves no debt.
+func (l *loop) paced(now time.Time) time.Duration {
+	l.pace.AllowN(now, 1)
+	missing := 1 - l.pace.TokensAt(now)
+	return time.Duration(max(0, missing) / pacePerSecond * float64(time.Second))
 }
 
 // inventory is what exists, in the twin's words.
@@ -83,7 +94,7 @@ func (l *loop) inventory() twin.Inventory {
 // tell writes an event to the log, and to the twin what it cannot see in its
 // inventory.
 func (l *loop) tell(e catalog.Event) {
-	l.c.log.Info("mesh changed", "event", string(e.Kind), "node", e.Node, "svc", e.Service, "reason", e.Code.String(), "detail", e.Detail)
+	l.c.heard(slog.LevelInfo, e.Node, "mesh changed", "event", string(e.Kind), "svc", e.Service, "reason", e.Code.String(), "detail", e.Detail)
 	switch e.Kind {
 	case catalog.IdentityRevoked, catalog.IdentityCleared:
 		subject, text, severity := "node "+e.Node, " is accepted again", twin.StateOK

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/url"
 	"os"
 	"sync"
@@ -180,7 +181,7 @@ func (n *nodeServer) stream(ctx context.Context, stream transport.Stream) {
 		err = o.Check()
 	}
 	if err != nil {
-		n.c.log.Warn("node stream refused", "node", n.node, "reason", reason.Of(err, reason.FrameTruncated).String(), "err", err)
+		n.c.heard(slog.LevelWarn, n.node, "node stream refused", "reason", reason.Of(err, reason.FrameTruncated).String(), "err", err)
 		stream.Cancel(reason.Of(err, reason.FrameTruncated))
 		return
 	}
@@ -207,7 +208,7 @@ func (n *nodeServer) watch(ctx context.Context, stream transport.Stream, h *cata
 		return
 	}
 	if before != nil {
-		n.c.log.Warn("node linked again, its older session is cut", "node", n.node, "peer", before.RemoteAddr().String())
+		n.c.heard(slog.LevelWarn, n.node, "node linked again, its older session is cut", "peer", before.RemoteAddr().String())
 		before.Close(reason.EpochStale, "the node has a newer session")
 	}
 	var sending sync.WaitGroup
@@ -222,7 +223,7 @@ func (n *nodeServer) watch(ctx context.Context, stream transport.Stream, h *cata
 	n.c.do(context.WithoutCancel(ctx), func(l *loop) { l.detach(k, code) })
 	n.session.Close(code, heard.Error())
 	sending.Wait()
-	n.c.log.Info("node session ended", "node", n.node, "reason", code.String(), "err", first(heard, sent))
+	n.c.heard(slog.LevelInfo, n.node, "node session ended", "reason", code.String(), "err", first(heard, sent))
 }
 
 // observe lifts our numbers above a version that a node holds. That happens after
@@ -341,7 +342,7 @@ func (c *Control) inspect(ctx context.Context, r *catalog.InspectRequest) catalo
 // alarm tells of what an honest node never does.
 func (c *Control) alarm(node, what string, err error) {
 	code := reason.Of(err, reason.NotPermitted)
-	c.log.Warn(what, "node", node, "reason", code.String(), "err", err)
+	c.heard(slog.LevelWarn, node, what, "reason", code.String(), "err", err)
 	if !c.alarms.Allow() {
 		return // the log has it; the map's few events are not one node's to flood
 	}

@@ -51,6 +51,7 @@ type world struct {
 	disk     *testDisk
 	sessions chan transport.Session
 	dir      string
+	log      *lines
 	cancel   context.CancelFunc
 	done     chan error
 }
@@ -61,12 +62,12 @@ func newWorld(t testing.TB) *world {
 
 func startWorld(t testing.TB, dir string, disk *testDisk) *world {
 	t.Helper()
-	w := &world{t: t, disk: disk, dir: dir, sessions: make(chan transport.Session, 16)}
+	w := &world{t: t, disk: disk, dir: dir, sessions: make(chan transport.Session, 16), log: &lines{Handler: slog.DiscardHandler}}
 	cfg := Default()
 	cfg.Advertise = []string{"127.0.0.1:7400"}
 	model := twin.Default()
 	model.PublishEvery = time.Second // days of virtual time are made of ticks
-	c, err := New(cfg, Deps{Domain: domain, Name: "c1", Dir: dir, Release: "test", Log: slog.New(slog.DiscardHandler),
+	c, err := New(cfg, Deps{Domain: domain, Name: "c1", Dir: dir, Release: "test", Log: slog.New(w.log),
 		Twin: model, Web: web.Config{StreamsMax: 1}, Sessions: w.sessions, Disk: disk})
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,127 @@
+package control
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fire/node/admin"
+	"fire/node/catalog"
+	"fire/policy/pki"
+	"fire/policy/reason"
+	"fire/transport"
+)
+
+// lines counts what is written to a log, by message.
+type lines struct {
+	slog.Handler
+	all atomic.Int64
+}
+
+func (l *lines) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l *lines) Handle(context.Context, slog.Record) error {
+	l.all.Add(1)
+	return nil
+}
+
+func (l *lines) WithAttrs([]slog.Attr) slog.Handler { return l }
+
+// TestHostilePeersCannotFloodTheLog: whatever a node with a certificate, or a stranger
+// without one, does in a loop, the log stays short and the others stay heard.
+func TestHostilePeersCannotFloodTheLog(t *testing.T) {
+	floods := map[string]func(w *world, n *testNode){
+		"broken streams": func(_ *world, n *testNode) {
+			if s, err := n.session.Open(n.t.Context()); err == nil {
+				s.Write([]byte("\x00\x00\x00\x03{]}"))
+				s.CloseWrite()
+				s.Read(make([]byte, 1))
+			}
+		},
+		"words": func(_ *world, n *testNode) {
+			n.say(catalog.NodeMessage{Log: &catalog.Log{Level: "error", Text: "help"}})
+		},
+		"wishes": func(_ *world, n *testNode) {
+			n.say(catalog.NodeMessage{Register: &catalog.Claim{Service: "orders"}}) // which is not placed there
+		},
+		"drains": func(_ *world, n *testNode) {
+			n.say(catalog.NodeMessage{Drain: &catalog.Drain{On: true}})
+			n.say(catalog.NodeMessage{Drain: &catalog.Drain{}})
+		},
+		"rejections": func(w *world, n *testNode) {
+			n.say(catalog.NodeMessage{Ack: &catalog.Ack{Version: w.c.View().State.Version, Stage: catalog.Rejected}})
+		},
+		"joins": func(w *world, _ *testNode) {
+			client, server := transport.Pipe(pki.ALPNJoin, transport.ClassControl, transport.PipeEnd{}, transport.PipeEnd{Who: domain.Control("c1")})
+			w.sessions <- server
+			if s, err := client.Open(w.t.Context()); err == nil {
+				catalog.WriteMessage(s, catalog.JoinBytesMax, catalog.JoinRequest{TokenID: "x", Node: "h9"})
+				catalog.ReadMessage(s, catalog.JoinBytesMax, &catalog.JoinAnswer{})
+			}
+			client.Close(reason.OK, "")
+		},
+	}
+	for name, flood := range floods {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.members("h1", "h2", "h3")
+				bad := w.node("h3", healthy("risk"))
+				before := w.log.all.Load()
+				for range 3 * linesBurst {
+					flood(w, bad)
+				}
+				time.Sleep(time.Second)
+				synctest.Wait()
+				most := int64(linesBurst + linesPerSecond*60)
+				if n := w.log.all.Load() - before; n > most {
+					t.Errorf("%d lines, at most %d", n, most)
+				}
+				before = w.log.all.Load()
+				w.node("h2", healthy("orders"))
+				if w.log.all.Load() == before {
+					t.Error("the other node is not heard")
+				}
+			})
+		})
+	}
+}
+
+// TestNodeThatChangesItsMindAllTheTimeIsNotFollowedAtItsPace: each version costs every
+// node, so one node must not be able to make hundreds a second.
+func TestNodeThatChangesItsMindAllTheTimeIsNotFollowedAtItsPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.members("h1", "h2", "h3")
+		bad, good := w.node("h1", healthy("orders")), w.node("h2", healthy("orders"))
+		begun := time.Now()
+		for time.Since(begun) < 30*time.Second {
+			bad.say(catalog.NodeMessage{Drain: &catalog.Drain{On: true}})
+			bad.say(catalog.NodeMessage{Drain: &catalog.Drain{}})
+			time.Sleep(10 * time.Millisecond)
+			if time.Since(begun)%time.Second == 0 {
+				good.renewAll()
+				bad.renewAll()
+			}
+		}
+		good.mu.Lock()
+		took := good.deltas + good.whole
+		good.mu.Unlock()
+		if most := paceBurst + 31*pacePerSecond; took > most {
+			t.Errorf("%d versions in 30 s, at most %d", took, most)
+		}
+		// An operator's change, and then a node's, still go out at once.
+		if _, err := w.c.Drain(t.Context(), admin.DrainRequest{Node: "h3"}); err != nil || !good.view().Nodes["h3"].Draining {
+			t.Errorf("an operator's change waits: %v", err)
+		}
+		bad.say(catalog.NodeMessage{Drain: &catalog.Drain{On: true}})
+		time.Sleep(200 * time.Millisecond)
+		synctest.Wait()
+		if !good.view().Nodes["h1"].Draining {
+			t.Error("the last change never went out")
+		}
+	})
+}
