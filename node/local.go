@@ -29,13 +29,14 @@ func newBase(release string, roles []string, started time.Time) admin.Info {
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) != nil {
 		files.Cur = 0
 	}
-	return admin.Info{Release: release, Roles: roles, PID: os.Getpid(), StartedAt: started.UTC(), OpenFilesMax: files.Cur}
+	// What the process may use; how much of it watchProcessors grants moves with the load.
+	return admin.Info{MaxProcs: runtime.GOMAXPROCS(0), Release: release, Roles: roles, PID: os.Getpid(), StartedAt: started.UTC(), OpenFilesMax: files.Cur}
 }
 
 // Info reads the runtime's figures without stopping the world.
 func (l *local) Info(context.Context) (admin.Info, error) {
 	i := l.base
-	i.MaxProcs, i.Goroutines, i.HeapBytes = runtime.GOMAXPROCS(0), runtime.NumGoroutine(), heapBytes()
+	i.Goroutines, i.HeapBytes = runtime.NumGoroutine(), heapBytes()
 	i.MeterPages, i.Certificates, i.Listeners = []string{}, []admin.CertInfo{}, []admin.Listener{}
 	for _, h := range l.hosts {
 		h.info(&i)

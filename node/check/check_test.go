@@ -89,7 +89,7 @@ func TestEachFaultIsFoundByItsCheckAlone(t *testing.T) {
 		{"FIRE-PROXY-005", Warn, func(f *Facts) { f.Status.Nodes[0].Release = "2" }},
 		{"FIRE-PROXY-006", Warn, func(f *Facts) { f.Status.Nodes[0].ApplyMS = 1500 }},
 		{"FIRE-PROXY-007", Fail, func(f *Facts) { f.Status.Nodes[0].Address = f.Status.Nodes[1].Address }},
-		{"FIRE-PROXY-008", Warn, func(f *Facts) { f.Host.CPUs = 1 }},
+		{"FIRE-PROXY-008", Warn, func(f *Facts) { f.Info.MaxProcs = 1 }},
 		{"FIRE-SERVICE-001", Fail, func(f *Facts) { f.Services[0].Endpoints = nil }},
 		{"FIRE-SERVICE-002", Fail, func(f *Facts) { f.Services[0].Endpoints[0].Healthy, f.Services[0].Endpoints[1].Draining = false, true }},
 		{"FIRE-SERVICE-003", Warn, func(f *Facts) { f.Services[0].Endpoints[0].Healthy = false }},

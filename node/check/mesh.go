@@ -250,14 +250,14 @@ var proxyChecks = []Check{
 			}
 			return ok("")
 		})},
-	{"FIRE-PROXY-008", "proxies", "this host has a processor to spare",
-		"The host has one processor: the data path, the applications and renewal share it.",
-		"Give the host, or the unit's CPUQuota= and cpuset, at least two processors.",
-		needInfo(func(f *Facts, _ *infoT) verdict {
-			if f.Host.CPUs == 1 {
+	{"FIRE-PROXY-008", "proxies", "this process is not short of processors",
+		"The process may use one processor: the data path, renewal and telemetry share it.",
+		"Give the process at least two processors (CPUQuota=, cpuset).",
+		needInfo(func(_ *Facts, i *infoT) verdict {
+			if i.MaxProcs == 1 {
 				return warn("one processor")
 			}
-			return ok("%d", f.Host.CPUs)
+			return ok("%d", i.MaxProcs)
 		})},
 }
 
