@@ -73,10 +73,11 @@
 //
 // # What the figures mean
 //
-// An opaque connection has no requests, so its latency is the turn-around: from the
-// first bytes of the client after an answer, to the first bytes that come back. A
-// stream of prices that nobody asked for has bytes and no latency. Connect is the time
-// from a client's connection to the remote application's acceptance.
+// Requests are those of HTTP, the messages of both directions of FIX and SoupBinTCP
+// (tally.go), and the turns of anything else. The latency of what is not HTTP is the
+// turn-around: from the first bytes of the client after an answer, to the first bytes
+// that come back. A stream of prices that nobody asked for has messages and no latency.
+// Connect is the time from a client's connection to the remote application's acceptance.
 //
 // # Where the time goes
 //
@@ -93,9 +94,8 @@
 // thread, which every system call after an idle moment wakes and which then polls each
 // 20 µs (near_linux.go, transport/quic/socket_linux.go; GODEBUG=schedtrace=2147483647
 // has the same effect from outside), and the threads that it wakes to look for work
-// whenever a goroutine becomes ready and a P is idle. The latter ends with one P; so a
-// proxy that has a process to itself should run with GOMAXPROCS=1 until one core is
-// too little. What is left is 60 % system calls, of which one sendmsg and one sendto
+// whenever a goroutine becomes ready and a P is idle. The latter ends with one P; so
+// node/processors.go runs a proxy with one until it needs more. What is left is 60 % system calls, of which one sendmsg and one sendto
 // per message are two thirds, and no allocation of ours.
 //
 // What did not: switching ECN or GSO off, a larger GOGC (nothing is allocated), keeping
