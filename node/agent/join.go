@@ -84,7 +84,7 @@ func (a *Agent) Join(ctx context.Context) error {
 // passing tells errors of the way to control from its answers.
 func passing(err error) bool {
 	switch reason.Of(err, reason.PeerUnreachable) {
-	case reason.PeerUnreachable, reason.PeerLost, reason.PeerClosed, reason.ConnectTimeout, reason.Shutdown, reason.HandshakeFlood,
+	case reason.PeerUnreachable, reason.PeerLost, reason.PeerClosed, reason.CertRefused, reason.ConnectTimeout, reason.Shutdown, reason.HandshakeFlood,
 		reason.TooManyConnections, reason.TooManyStreams, reason.ControlUnreachable:
 		return true
 	}
@@ -124,7 +124,7 @@ func (a *Agent) joinName(tok *pki.Token) (string, error) {
 	}
 	if tok.Node != "" {
 		if want != "" && want != tok.Node {
-			return "", reason.New(reason.NotPermitted, "the token is for node %s, this host is %s", tok.Node, want)
+			return "", reason.New(reason.NotPermitted, "the token is for node %s, this host is %s; make one for it: fire token create --node %s", tok.Node, want, want)
 		}
 		return tok.Node, nil
 	}

@@ -107,7 +107,7 @@ func (a *Agent) linkOnce(ctx context.Context, addr string) (lasted time.Duration
 	return a.now().Sub(w.link.since), err
 }
 
-// explain turns what TLS says of the times of certificates into what a person can do.
+// explain turns what TLS says of certificates into what a person can do.
 func (a *Agent) explain(err error) error {
 	leaf := a.Identity(a.Node()).Leaf()
 	switch code := reason.Of(err, reason.ControlUnreachable); {
@@ -115,6 +115,11 @@ func (a *Agent) explain(err error) error {
 		return reason.New(reason.CertExpired, "the certificate of %s ended %s and control takes no other; join again: fire token create --node %s", a.Node(), leaf.NotAfter.UTC().Format(time.RFC3339), a.Node().Name)
 	case code == reason.CertNotYetValid:
 		return reason.New(reason.ClockSkew, "this host's clock is behind control's: %w", err)
+	case leaf != nil && a.now().Before(leaf.NotBefore):
+		return reason.New(reason.ClockSkew, "this host's clock is before the start of its own certificate, %s; set the clock: chronyc makestep: %w",
+			leaf.NotBefore.UTC().Format(time.RFC3339), err)
+	case code == reason.CertRefused && a.View() != nil && a.View().Revoked(a.Node()):
+		return reason.New(reason.IdentityRevoked, "%s is revoked; on a control host, to take it back: fire revoke node/%s --undo", a.Node(), a.Node().Name)
 	case code == reason.PeerUnreachable || code == reason.ConnectTimeout:
 		return reason.New(reason.ControlUnreachable, "%w", err)
 	}

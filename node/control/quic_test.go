@@ -187,7 +187,7 @@ func TestHostsJoinLinkAndSeeEachOtherOverQUIC(t *testing.T) {
 	}
 	// The key of a service, which lies on the same host, is no key to control.
 	_, err := one.Dial(t.Context(), addr, one.tls(key.Certificate), transport.ClassControl)
-	wantCode(t, err, reason.PeerClosed) // the dialler is not told more; the accepting side's log is
+	wantCode(t, err, reason.CertRefused) // the dialler is not told more; the accepting side's log is
 	_, err = one.Dial(t.Context(), addr, one.tls(func() *tls.Certificate { return nil }), transport.ClassControl)
 	if err == nil {
 		t.Fatal("a node without a certificate was let in")
@@ -202,7 +202,7 @@ func TestHostsJoinLinkAndSeeEachOtherOverQUIC(t *testing.T) {
 	until(t, "the revoked node's session ends", func() bool { return a.session.Err() != nil })
 	wantCode(t, a.session.Err(), reason.IdentityRevoked)
 	_, err = one.Dial(t.Context(), addr, one.tls(one.key.Certificate), transport.ClassControl)
-	wantCode(t, err, reason.PeerClosed)
+	wantCode(t, err, reason.CertRefused)
 	if b.session.Err() != nil {
 		t.Fatal("another node's session was cut")
 	}

@@ -28,6 +28,7 @@ const (
 	CertWrongKind        Code = 212
 	BundleMissing        Code = 213
 	CertResumed          Code = 214
+	CertRefused          Code = 215
 
 	// join
 	TokenMalformed Code = 250

@@ -75,7 +75,7 @@ func transportError(e *quicgo.TransportError) *reason.Error {
 	case e.ErrorCode == cryptoError+alertProtocol:
 		r.Code = reason.FrameVersion
 	case e.ErrorCode >= cryptoError && e.ErrorCode < cryptoError+0x100 && e.Remote:
-		r.Detail = "the peer refused this side's certificate and its log says why: " + r.Detail
+		r.Code, r.Detail = reason.CertRefused, "the peer refused this side's certificate and its log says why: "+r.Detail
 	}
 	return r
 }

@@ -50,12 +50,12 @@ func TestRefusedHandshakesHaveTheirReason(t *testing.T) {
 	other := stranger.client(t, "strategy", "h1", "h2")
 	other.VerifyConnection = nil // a client that does not look
 	err = dial(other)
-	wantCode(t, "a client of another CA", err, reason.PeerClosed)
+	wantCode(t, "a client of another CA", err, reason.CertRefused)
 	if err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("%v does not mention the certificate", err)
 	}
 	w.verifier.SetRevoked(map[id.Principal]bool{domain.Node("h1"): true})
-	wantCode(t, "a client on a revoked node", dial(w.client(t, "strategy", "h1", "h2")), reason.PeerClosed)
+	wantCode(t, "a client on a revoked node", dial(w.client(t, "strategy", "h1", "h2")), reason.CertRefused)
 	if st := server.Stats(); st.Accepted != 0 || st.Failed == 0 {
 		t.Errorf("%+v", st)
 	}
