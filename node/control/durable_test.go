@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -380,6 +381,26 @@ func TestFolderKeepsPrivateFiles(t *testing.T) {
 	}
 	if _, err := pki.ReadPrivate(dir+"/"+directoryFile, 1<<20); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestEveryFlippedBitOfAStateFileIsNoticed(t *testing.T) {
+	whole := seal([]byte(`{"a": [1, "<b>"]}`))
+	if content, err := unseal(whole); err != nil || string(content) != `{"a": [1, "<b>"]}` {
+		t.Fatalf("%q, %v", content, err)
+	}
+	for i := range whole[:len(whole)-1] { // the newline at the end is decoration
+		for bit := range 8 {
+			b := bytes.Clone(whole)
+			b[i] ^= 1 << bit
+			content, err := unseal(b)
+			if err == nil && string(content) != `{"a": [1, "<b>"]}` {
+				t.Fatalf("bit %d of byte %d: %q", bit, i, content)
+			}
+		}
+		if _, err := unseal(whole[:i]); err == nil {
+			t.Fatalf("cut at %d is taken", i)
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package control
 
 import (
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,11 +30,49 @@ const (
 type folder struct{ dir string }
 
 func (f folder) Read(name string) ([]byte, error) {
-	return pki.ReadPrivate(filepath.Join(f.dir, name), directoryBytesMax)
+	path := filepath.Join(f.dir, name)
+	b, err := pki.ReadPrivate(path, directoryBytesMax)
+	if err != nil {
+		return nil, err
+	}
+	content, err := unseal(b)
+	if err != nil {
+		return nil, fmt.Errorf("file %s is damaged: %w; restore it from a backup, since what it holds is nowhere else", path, err)
+	}
+	return content, nil
 }
 
 func (f folder) Write(name string, data []byte) error {
-	return pki.WritePrivate(filepath.Join(f.dir, name), data)
+	return pki.WritePrivate(filepath.Join(f.dir, name), seal(data))
+}
+
+// sealed is a state file: a JSON document with the digest of its bytes. One flipped
+// bit in a policy would still be JSON, and control would sign it.
+type sealed struct {
+	Format  string          `json:"format"`
+	SHA256  string          `json:"sha256"`
+	Content json.RawMessage `json:"content"`
+}
+
+const sealedFormat = "fire.state/v1"
+
+// seal is json.Marshal of sealed that leaves the bytes of content as they are.
+func seal(content []byte) []byte {
+	return fmt.Appendf(nil, `{"format":%q,"sha256":"%x","content":%s}`+"\n", sealedFormat, sha256.Sum256(content), content)
+}
+
+func unseal(b []byte) ([]byte, error) {
+	var s sealed
+	if err := json.Unmarshal(b, &s); err != nil {
+		return nil, err
+	}
+	if s.Format != sealedFormat {
+		return nil, fmt.Errorf("its format is %q, want %q", s.Format, sealedFormat)
+	}
+	if s.SHA256 != fmt.Sprintf("%x", sha256.Sum256(s.Content)) {
+		return nil, errors.New("its digest does not fit its content")
+	}
+	return s.Content, nil
 }
 
 // read is Disk.Read with nil for an absent file.
