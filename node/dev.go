@@ -75,7 +75,7 @@ func (d *devFloor) build(ctx context.Context) error {
 	l := newLocal(base, d.hosts)
 	l.control = d.control
 	cfg := admin.Config{Socket: admin.DefaultSocket(admin.DevName), Readers: "everyone"}
-	d.admin, err = admin.Listen(ctx, cfg, d.control, d.control, l, d.o.Log)
+	d.admin, err = admin.Listen(ctx, cfg, witnessed{d.control, l}, d.control, l, d.o.Log)
 	return err
 }
 

@@ -66,3 +66,28 @@ func (l linked) PolicyTry(ctx context.Context, q admin.PolicyQuery) (admin.Polic
 	}
 	return out, err
 }
+
+// witnessed adds to Why what this process itself refused between the two services:
+// control hears of refusals as counts with a reason, the process knows each one.
+type witnessed struct {
+	admin.Reader
+	local *local
+}
+
+// refusalsShown bounds what Why repeats of them.
+const refusalsShown = 10
+
+// Why asks the mesh and adds the newest refusals.
+func (r witnessed) Why(ctx context.Context, src, dst string) (admin.Why, error) {
+	w, err := r.Reader.Why(ctx, src, dst)
+	if err != nil {
+		return w, err
+	}
+	all, err := r.local.Refusals(ctx)
+	for _, x := range all {
+		if x.Src == src && x.Dst == dst && len(w.Refusals) < refusalsShown {
+			w.Refusals = append(w.Refusals, x)
+		}
+	}
+	return w, err
+}

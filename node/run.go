@@ -181,7 +181,8 @@ func (p *process) buildAdmin(ctx context.Context) error {
 	if p.metrics != nil {
 		p.closers = append(p.closers, p.metrics.close)
 	}
-	p.admin, err = admin.Listen(ctx, conf, reader, changer, p.local(hosts), p.o.Log)
+	l := p.local(hosts)
+	p.admin, err = admin.Listen(ctx, conf, witnessed{reader, l}, changer, l, p.o.Log)
 	return err
 }
 

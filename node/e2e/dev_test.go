@@ -216,6 +216,9 @@ to = ["gateway"]`, 1)
 		t.Error("a dry run cut a connection")
 	}
 	must(t, dir, "apply", "-f", path)
+	if out, _, _ := ask(t, dir, "why", "strategy-a", "gateway"); !strings.Contains(out, "policy_changed") && !strings.Contains(out, "denied_by_default") {
+		t.Errorf("why does not name the policy:\n%s", out)
+	}
 	waitFor(t, 5*time.Second, "strategy-a cut by policy", func() bool { return flows()["strategy-a>gateway"] == "" })
 	if now := flows(); now["strategy-b>gateway"] != before["strategy-b>gateway"] {
 		t.Error("a policy change cut a connection that it allows")
