@@ -158,7 +158,7 @@ func readmeRuns(t *testing.T, h *netns, line string) {
 				}
 			}
 		}
-		h.run(line).printed(20*time.Second, "admin socket")
+		h.run(line).printed(20*time.Second, "linked to control")
 		return
 	}
 	h.run(line)
