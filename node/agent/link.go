@@ -120,6 +120,9 @@ func (a *Agent) explain(err error) error {
 			leaf.NotBefore.UTC().Format(time.RFC3339), err)
 	case code == reason.CertRefused && a.View() != nil && a.View().Revoked(a.Node()):
 		return reason.New(reason.IdentityRevoked, "%s is revoked; on a control host, to take it back: fire revoke node/%s --undo", a.Node(), a.Node().Name)
+	case code == reason.CertRefused:
+		return reason.New(reason.CertRefused, "control refuses the certificate of %s: it is revoked, or control was built anew; on a control host: fire revoke node/%s --undo, or, to join again: fire token create --node %s: %w",
+			a.Node(), a.Node().Name, a.Node().Name, err)
 	case code == reason.PeerUnreachable || code == reason.ConnectTimeout:
 		return reason.New(reason.ControlUnreachable, "%w", err)
 	}

@@ -60,11 +60,15 @@ func report(stderr io.Writer, l line, err error) int {
 		return exitUnhealthy
 	}
 	text := err.Error()
-	if r, ok := errors.AsType[*reason.Error](err); ok {
-		if fix := r.Code.Info().Fix; !strings.Contains(text, fix) {
-			text += "; " + fix
-		}
+	if r, ok := errors.AsType[*reason.Error](err); ok && !namesNext(text) {
+		text += "; " + r.Code.Info().Fix
 	}
 	fmt.Fprintf(stderr, "%s: %s\n", at, text)
 	return exitFailed
+}
+
+// namesNext tells whether an error says itself what to type next, which knows more
+// than the general advice of its code.
+func namesNext(text string) bool {
+	return strings.Contains(text, ": fire ") || strings.Contains(text, "`fire ") || strings.Contains(text, "run: ")
 }
