@@ -22,9 +22,19 @@ type servedSessions struct {
 	mu    sync.Mutex
 	proxy *Proxy // nil before Run and after closeAll
 	live  map[transport.Session]struct{}
+	count map[servedPeer]int // of live
 }
 
-func (s *servedSessions) init() { s.live = map[transport.Session]struct{}{} }
+// servedPeer is whom a session's certificate names, and who holds its key.
+type servedPeer struct{ who, holder id.Principal }
+
+// servedPerPeerMax bounds the sessions of one peer. A proxy opens one per class and
+// source, and another when this host's address changes.
+const servedPerPeerMax = 32
+
+func (s *servedSessions) init() {
+	s.live, s.count = map[transport.Session]struct{}{}, map[servedPeer]int{}
+}
 
 func (s *servedSessions) open(p *Proxy) {
 	s.mu.Lock()
@@ -35,26 +45,37 @@ func (s *servedSessions) open(p *Proxy) {
 // ServeSession takes over a session of ALPN fire-mesh/1 that the node's listener has
 // accepted. It does not block.
 func (p *Proxy) ServeSession(s transport.Session) {
-	t := &p.served
+	t, peer := &p.served, servedPeer{s.Peer(), transport.Holder(s)}
 	t.mu.Lock()
 	ready := t.proxy != nil && !p.stopping.Load()
-	if ready {
+	room := t.count[peer] < servedPerPeerMax
+	if ready && room {
 		t.live[s] = struct{}{}
-		p.work.Go(func() { p.serveSession(s) })
+		t.count[peer]++
+		p.work.Go(func() { p.serveSession(s); t.leave(s, peer) })
 	}
 	t.mu.Unlock()
-	if !ready {
+	switch {
+	case !ready:
 		s.Close(reason.Draining, "the proxy does not take sessions now")
+	case !room:
+		why := reason.New(reason.TooManyConnections, "%s has %d sessions open here, the limit", peer.who.Short(), servedPerPeerMax)
+		s.Close(why.Code, why.Detail)
+		p.record(sideIn, peer.who, id.Principal{}, why, "")
+	}
+}
+
+func (s *servedSessions) leave(x transport.Session, peer servedPeer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.live, x)
+	if s.count[peer]--; s.count[peer] == 0 {
+		delete(s.count, peer)
 	}
 }
 
 // serveSession takes the peer's streams until the session ends, and waits for them.
 func (p *Proxy) serveSession(s transport.Session) {
-	defer func() {
-		p.served.mu.Lock()
-		defer p.served.mu.Unlock()
-		delete(p.served.live, s)
-	}()
 	if why := p.judgePeer(s, p.view()); why != nil {
 		s.Close(why.Code, why.Detail)
 		p.record(sideIn, s.Peer(), id.Principal{}, why, "")
@@ -148,6 +169,11 @@ func (p *Proxy) serveStream(s transport.Session, st transport.Stream) {
 	st.SetReadDeadline(time.Time{})
 	v := p.view()
 	svc, verdictOp, why, rule := p.admitStream(s, &o, v)
+	if _, here := p.deps.Apps[dst.Name]; !here { // a name that the peer made up must not get an edge
+		p.record(sideIn, src, dst, why, rule)
+		p.answerNo(st, why)
+		return
+	}
 	e := p.edges.edge(src, dst, sideIn, string(svc.Protocol))
 	if why == nil && !p.sources.take(src) {
 		why = reason.New(reason.TooManyConnections, "%s has max_connections_per_source = %d open here", src.Short(), p.sources.max)
