@@ -13,6 +13,7 @@ import (
 	"fire/policy/pki"
 	"fire/policy/reason"
 	"fire/transport"
+	"fire/twin"
 )
 
 // lines counts what is written to a log, by message.
@@ -122,6 +123,35 @@ func TestNodeThatChangesItsMindAllTheTimeIsNotFollowedAtItsPace(t *testing.T) {
 		synctest.Wait()
 		if !good.view().Nodes["h1"].Draining {
 			t.Error("the last change never went out")
+		}
+	})
+}
+
+// TestNodeReportsOnlyForWhatIsPlacedOnIt: the map shows what those saw who were there.
+func TestNodeReportsOnlyForWhatIsPlacedOnIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.members("h1", "h2", "h3")
+		n := w.node("h3") // risk alone is placed there
+		var edges []twin.EdgeDelta
+		for _, e := range [][3]string{
+			{"risk", "orders", twin.SideOut}, {"orders", "risk", twin.SideIn}, // its own
+			{"orders", "orders", twin.SideOut}, {"risk", "orders", twin.SideIn}, // another host's
+			{"risk", "invented", twin.SideOut}, {"invented", "risk", twin.SideIn}, // nobody's
+		} {
+			edges = append(edges, twin.EdgeDelta{Src: e[0], Dst: e[1], Side: e[2], Requests: 7, Errors: 7})
+		}
+		n.say(catalog.NodeMessage{Report: &twin.Report{Seq: 1, At: time.Now(), Edges: edges}})
+		time.Sleep(time.Second)
+		synctest.Wait()
+		for _, e := range w.c.Snapshot().Edges {
+			own := e.Src == "risk" && e.Dst == "orders" && e.Server == nil || e.Src == "orders" && e.Dst == "risk" && e.Client == nil
+			if !own {
+				t.Errorf("%s > %s is on the map: client %+v, server %+v", e.Src, e.Dst, e.Client, e.Server)
+			}
+		}
+		if len(w.c.Snapshot().Edges) != 2 {
+			t.Errorf("%d edges, want the two of its own", len(w.c.Snapshot().Edges))
 		}
 	})
 }

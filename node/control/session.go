@@ -291,7 +291,7 @@ func (n *nodeServer) listen(ctx context.Context, stream transport.Stream, k *lin
 			return reason.New(reason.Shutdown, "control is stopping")
 		}
 		if m.Report != nil {
-			m.Report.Node = n.node // whatever it says
+			n.c.believable(n.node, m.Report)
 			n.c.twin.Report(*m.Report)
 			continue
 		}
