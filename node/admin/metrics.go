@@ -3,8 +3,10 @@ package admin
 import (
 	"cmp"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -69,12 +71,34 @@ func NewMetrics(src MetricsSource) *Metrics {
 // Handler serves /metrics: protobuf with native histograms to a scraper that asks for
 // it, text with classic buckets to others. Scrapes beyond four at a time are refused.
 func (m *Metrics) Handler(log *slog.Logger) http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+	return ownName(promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		ErrorLog:            scrapeLog{log},
 		ErrorHandling:       promhttp.ContinueOnError,
 		MaxRequestsInFlight: 4,
 		Timeout:             10 * time.Second,
+	}))
+}
+
+// ownName refuses a request that came over loopback under a foreign name: a web page
+// whose name resolves to this host would read the floor through the operator's browser
+// (DNS rebinding). A scraper elsewhere may use any name.
+func ownName(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		at, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+		if at != nil && at.IP.IsLoopback() && !loopbackName(r.Host) {
+			http.Error(w, "ask by the address or as localhost", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
 	})
+}
+
+func loopbackName(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 type scrapeLog struct{ log *slog.Logger }

@@ -237,3 +237,25 @@ func TestPromtoolFindsNothingToMend(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 }
+
+func TestWebPageCannotReadMetricsUnderAnotherName(t *testing.T) {
+	m := NewMetrics(MetricsSource{Edges: func() []meter.EdgeSnapshot { return nil }, Gauges: func() Gauges { return Gauges{} }})
+	s := httptest.NewServer(m.Handler(slog.New(slog.DiscardHandler)))
+	defer s.Close()
+	for host, want := range map[string]int{"": 200, "localhost:7481": 200, "127.0.0.1": 200, "[::1]:7481": 200,
+		"evil.example": 421, "evil.example:7481": 421, "localhost.evil.example": 421, "10.0.0.1": 421} {
+		q, err := http.NewRequest("GET", s.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Host = host
+		r, err := http.DefaultClient.Do(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Body.Close()
+		if r.StatusCode != want {
+			t.Errorf("host %q: %d, want %d", host, r.StatusCode, want)
+		}
+	}
+}
