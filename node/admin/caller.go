@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"net"
+	"os"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -39,36 +40,39 @@ func caller(ctx context.Context) (uid int, ok bool) {
 	return uid, ok
 }
 
-// limit bounds the connections that are open at once; the rest wait in the backlog.
-func limit(ln net.Listener, max int) net.Listener {
-	return &limiter{Listener: ln, slots: make(chan struct{}, max), closed: make(chan struct{})}
+// limit bounds the connections that are open at once. The owner's and root's have room
+// of their own, so that readers who hold theirs cannot keep an operator out. A caller
+// without room is hung up on.
+func limit(ln net.Listener, most int) net.Listener {
+	return &limiter{Listener: ln, owners: make(chan struct{}, most), readers: make(chan struct{}, most)}
 }
 
 type limiter struct {
 	net.Listener
-	slots  chan struct{}
-	once   sync.Once
-	closed chan struct{}
+	owners, readers chan struct{}
 }
 
 func (l *limiter) Accept() (net.Conn, error) {
-	select {
-	case l.slots <- struct{}{}:
-	case <-l.closed:
-		return nil, net.ErrClosed
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		room := l.readers
+		if uid, ok := caller(withCaller(context.Background(), c)); ok && owns(uid) {
+			room = l.owners
+		}
+		select {
+		case room <- struct{}{}:
+			return &limited{Conn: c, free: sync.OnceFunc(func() { <-room })}, nil
+		default:
+			c.Close()
+		}
 	}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.slots
-		return nil, err
-	}
-	return &limited{Conn: c, free: sync.OnceFunc(func() { <-l.slots })}, nil
 }
 
-func (l *limiter) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return l.Listener.Close()
-}
+// owns tells whether the user may change the mesh.
+func owns(uid int) bool { return uid == 0 || uid == os.Geteuid() }
 
 type limited struct {
 	net.Conn

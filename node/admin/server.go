@@ -19,7 +19,7 @@ import (
 
 const (
 	BodyBytesMax   = 4 << 20          // a floor file with room to spare
-	ConnectionsMax = 64               // concurrent callers
+	ConnectionsMax = 64               // concurrent callers: so many readers, and so many who may change
 	RequestTimeout = 30 * time.Second // of one request, waiting for nodes included
 )
 
@@ -129,7 +129,7 @@ func get[T any](ask func(context.Context) (T, error)) http.HandlerFunc {
 func change[Q, A any](s *Server, do func(Changer, context.Context, Q) (A, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		uid, ok := caller(r.Context())
-		if !ok || uid != 0 && uid != os.Geteuid() {
+		if !ok || !owns(uid) {
 			s.log.Warn("admin change refused", "path", r.URL.Path, "uid", uid, "reason", reason.NotPermitted.String())
 			reply(w, nil, &Error{Reason: reason.NotPermitted.String(), Message: "user " + fmt.Sprint(uid) + " may read, but not change the mesh", Next: "run it as root or as the user that runs fire"})
 			return
