@@ -94,6 +94,9 @@ func decodeRecord(data []byte) (*record, error) {
 	if r.Bundle.Domain != r.Domain {
 		return nil, fmt.Errorf("the bundle is of %s, the node of %s", r.Bundle.Domain, r.Domain)
 	}
+	if n := len(r.Controls); n == 0 || n > pki.ControlsMax {
+		return nil, fmt.Errorf("it names %d controls, want 1 to %d", n, pki.ControlsMax)
+	}
 	return &r, r.Bundle.Check()
 }
 

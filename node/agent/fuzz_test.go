@@ -15,10 +15,13 @@ func FuzzRecord(f *testing.F) {
 	good, err := json.Marshal(record{Format: recordFormat, Node: "h1", Domain: eu, Controls: []string{"c1:7400"}, Bundle: a.Bundle()})
 	must(f, err)
 	f.Add(good)
+	alone, err := json.Marshal(record{Format: recordFormat, Node: "h1", Domain: eu, Bundle: a.Bundle()})
+	must(f, err)
+	f.Add(alone) // nobody to link to
 	f.Add([]byte(`{"format":"fire.agent/v1","node":"h1","domain":"eu.floor","bundle":{"domain":"eu.floor","roots":["AA=="]}}`))
 	f.Add([]byte(`{}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if r, err := decodeRecord(data); err == nil && (r.Domain != r.Bundle.Domain || r.Bundle.Check() != nil) {
+		if r, err := decodeRecord(data); err == nil && (r.Domain != r.Bundle.Domain || r.Bundle.Check() != nil || len(r.Controls) == 0) {
 			t.Fatalf("took %+v", r)
 		}
 	})
