@@ -59,6 +59,7 @@ type Control struct {
 	web       *web.Server
 	alarms    *rate.Limiter
 	voices    voices
+	lifts     *rate.Limiter
 	commands  chan func(*loop)
 	stopped   chan struct{} // closed when the loop has ended
 	joins     chan struct{} // holds one value per join under way
@@ -96,7 +97,7 @@ func New(cfg Config, deps Deps) (*Control, error) {
 		cfg: cfg, deps: deps, now: deps.Now, log: deps.Log, disk: deps.Disk,
 		commands: make(chan func(*loop)), stopped: make(chan struct{}),
 		joins: make(chan struct{}, joinsMax), rotating: make(chan struct{}, 1), renew: make(chan struct{}, 1),
-		voices: voices{by: map[string]*voice{}}, sessions: map[transport.Session]id.Principal{}, perNode: map[id.Principal]int{},
+		voices: voices{by: map[string]*voice{}}, lifts: rate.NewLimiter(liftsPerSecond, liftsBurst), sessions: map[transport.Session]id.Principal{}, perNode: map[id.Principal]int{},
 	}
 	if c.now == nil {
 		c.now = time.Now

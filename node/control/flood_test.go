@@ -155,3 +155,47 @@ func TestNodeReportsOnlyForWhatIsPlacedOnIt(t *testing.T) {
 		}
 	})
 }
+
+// TestNodeThatNamesVersionsItLikesSpendsNoNumbers: after a restore from an old backup
+// control lifts its numbers above what nodes hold; a liar must not use that.
+func TestNodeThatNamesVersionsItLikesSpendsNoNumbers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.members("h1", "h2", "h3")
+		good := w.node("h2")
+		hello := func(version uint64) {
+			n := &testNode{t: t, name: "h1", session: w.dial("h1"), bundle: w.c.Bundle(), ended: make(chan struct{})}
+			var err error
+			if n.stream, err = n.session.Open(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			n.say(catalog.NodeMessage{Hello: &catalog.Hello{Protocol: 1, Addr: "h1:7400", Release: "test", Time: time.Now(),
+				NotAfter: time.Now().Add(time.Hour), Have: catalog.Head{Version: version}}})
+			go n.read()
+			synctest.Wait()
+			n.session.Close(reason.OK, "")
+			<-n.ended
+			synctest.Wait()
+		}
+		before, writes := w.c.View().State.Version, w.disk.count()
+		hello(1 << 50)
+		hello(1<<64 - 1)
+		if now := w.c.View().State.Version; now > before+10 {
+			t.Errorf("version %d after %d", now, before)
+		}
+		for range 200 {
+			hello(w.c.View().State.Version + 1)
+			good.renewAll()
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if n := w.disk.count() - writes; n > liftsBurst+10 {
+			t.Errorf("%d writes to the disk", n)
+		}
+		good.mu.Lock()
+		defer good.mu.Unlock()
+		if took := good.deltas + good.whole; took > paceBurst+4*pacePerSecond+2*liftsBurst {
+			t.Errorf("the other node took %d versions", took)
+		}
+	})
+}

@@ -33,6 +33,9 @@ const (
 	alarmsPerSecond = 2 // on the map, over all nodes
 	alarmsBurst     = 50
 	shutdownLinger  = 2 * time.Second
+	liftsPerSecond  = 1 // of our numbers above what a node holds
+	liftsBurst      = 16
+	liftMax         = 1 << 40
 )
 
 // accept serves sessions until ctx ends, then cuts and waits for all of them.
@@ -230,8 +233,17 @@ func (n *nodeServer) watch(ctx context.Context, stream transport.Stream, h *cata
 // control's state was restored from an old backup: without it the node would refuse
 // every version as older than its own.
 func (c *Control) observe(ctx context.Context, version uint64) error {
-	if version <= c.published.Load().signed.Version {
+	ours := c.published.Load().signed.Version
+	if version <= ours {
 		return nil
+	}
+	// Each lift is a write and a version for every node, and numbers are never given
+	// back: a node that names what it likes must not spend either.
+	if version-ours > liftMax {
+		return reason.New(reason.NotPermitted, "the node says that it holds version %d, ours is %d", version, ours)
+	}
+	if !c.lifts.AllowN(c.now(), 1) {
+		return reason.New(reason.TooManyConnections, "many nodes hold newer versions than control; try again")
 	}
 	return c.durably(ctx, func(d *catalog.Directory, _ time.Time) ([]catalog.Event, error) {
 		d.Observe(version)
