@@ -27,6 +27,8 @@
 //     fails changes nothing, and its caller gets the one error.
 //   - Changes that wait while a write is under way share the next one.
 //   - Leases are in memory; the record keeps endpoints as a hint for a restart.
+//     Nothing is published after a restart before all members are back, for one lease
+//     at most: until then nodes hold better catalogues than control could make.
 //   - What takes traffic away (a session's death, bad health, a drain, a revocation)
 //     bypasses the debounce. Publications leave the loop half of its time.
 //   - A node too slow for deltasMax deltas gets one snapshot; one that takes nothing for

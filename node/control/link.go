@@ -75,6 +75,7 @@ func (l *loop) attach(node string, h *catalog.Hello, s transport.Session, out *o
 	}
 	k := &link{node: node, number: number, session: s, out: out}
 	l.links[node] = k
+	delete(l.away, node)
 	var acked catalog.Ack
 	if f := l.facts[node]; f != nil {
 		acked = f.ack

@@ -22,9 +22,11 @@ type loop struct {
 
 	// publishing
 	current *publication
-	bundled uint64    // first version with the trust bundle of now
-	due     time.Time // when to publish what has changed; zero: nothing has
-	rested  time.Time // no publication before
+	bundled uint64          // first version with the trust bundle of now
+	due     time.Time       // when to publish what has changed; zero: nothing has
+	rested  time.Time       // no publication before
+	away    map[string]bool // members that have not come back since the start
+	gather  time.Time       // until when to wait for them
 	pace    *rate.Limiter
 
 	// writing: one write at a time, each with all changes that waited for it
@@ -89,7 +91,32 @@ func newLoop(c *Control) (*loop, error) {
 		return nil, err
 	}
 	l.bundled = l.current.signed.Version
+	l.expectBack()
 	return l, nil
+}
+
+// expectBack makes a restarted control hold what it would publish of endpoints until
+// its members are back, for one lease at most: nodes have better catalogues than one
+// in which the first to come back is the only one that lives.
+func (l *loop) expectBack() {
+	l.away, l.gather = map[string]bool{}, l.c.now().Add(l.c.cfg.Lease)
+	for name := range l.current.signed.State.Nodes {
+		if !l.c.verifier.Revoked(l.dir.Domain().Node(name)) {
+			l.away[name] = true
+		}
+	}
+}
+
+// publishable is when what is due may be published.
+func (l *loop) publishable() time.Time {
+	at := l.due
+	if len(l.away) > 0 && at.Before(l.gather) {
+		at = l.gather
+	}
+	if at.Before(l.rested) {
+		at = l.rested
+	}
+	return at
 }
 
 // run is the event loop.
@@ -125,7 +152,7 @@ func (l *loop) settle() {
 	if l.dir.Changed() && l.due.IsZero() {
 		l.due = now.Add(l.c.cfg.Debounce)
 	}
-	if !l.due.IsZero() && !now.Before(l.due) && !now.Before(l.rested) {
+	if !l.due.IsZero() && !now.Before(l.publishable()) {
 		if err := l.publish(); err != nil {
 			l.c.log.Error("the catalogue cannot be published", "err", err)
 			l.due = now.Add(retryAfter)
@@ -145,11 +172,7 @@ func (l *loop) wait() time.Duration {
 	}
 	sooner(l.expiry)
 	if !l.due.IsZero() {
-		if l.due.Before(l.rested) {
-			sooner(l.rested)
-		} else {
-			sooner(l.due)
-		}
+		sooner(l.publishable())
 	}
 	if (l.hints || l.dir.Low()) && l.writing == nil {
 		sooner(l.retry)

@@ -244,8 +244,41 @@ func TestControlRestartKeepsWhatItMustAndNodesKeepTheirEpochs(t *testing.T) {
 			t.Fatalf("tokens %+v", tokens)
 		}
 		b := w.node("h1", catalog.Claim{Service: "orders", Epoch: epoch, Healthy: true})
+		for range 4 { // h2 stays away: it is waited for one lease
+			time.Sleep(time.Second)
+			b.renewAll()
+			synctest.Wait()
+		}
 		if b.lease("orders").Epoch != epoch || !b.view().Endpoints["orders@h1"].Linked {
 			t.Fatalf("epoch went from %d to %d", epoch, b.lease("orders").Epoch)
+		}
+	})
+}
+
+func TestRestartedControlTellsNothingBeforeItsMembersAreBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.members("h1", "h2")
+		one, two := w.node("h1", healthy("orders")), w.node("h2", healthy("risk"))
+		time.Sleep(time.Second)
+		claims := []catalog.Claim{healthy("orders"), healthy("risk")}
+		claims[0].Epoch, claims[1].Epoch = one.lease("orders").Epoch, two.lease("risk").Epoch
+		w = w.restart()
+		one = w.node("h1", claims[0])
+		time.Sleep(time.Second)
+		synctest.Wait()
+		one.mu.Lock()
+		told := one.deltas + one.whole
+		one.mu.Unlock()
+		if told != 0 {
+			t.Fatalf("the first to come back was told %d versions in which it is alone", told)
+		}
+		one.renewAll()
+		w.node("h2", claims[1])
+		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
+		if got := endpoints(one.view()); !slices.Equal(got, []string{"orders@h1 linked=true healthy=true", "risk@h2 linked=true healthy=true"}) {
+			t.Fatalf("told %v", got)
 		}
 	})
 }
