@@ -15,7 +15,9 @@
 // process's own uid or root; every error is an Error with a reason code, what
 // failed and the next command. JSON fields are snake_case with the unit last.
 //
-// Limits: ConnectionsMax connections, RequestTimeout for each request, headers 16 KiB.
+// Limits: ConnectionsMax connections of readers and as many of the owner and root,
+// RequestTimeout for each request, headers 16 KiB. The socket's folder must be the
+// process's own or root's, and not everybody's to write.
 //
 // Decision: HTTP over a unix socket, so that curl can ask and the kernel vouches
 // for the caller. The road not taken, a TCP port with tokens, is how admin planes
