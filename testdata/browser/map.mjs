@@ -62,7 +62,9 @@ try {
   });
   page.on("pageerror", (e) => complaints.push("exception: " + e.message));
   page.on("requestfailed", (r) => {
-    if (!r.url().endsWith("/api/v1/events")) complaints.push("request failed: " + r.url());
+    // A request that the page itself gave up, as when it is reloaded, did not fail.
+    const why = r.failure()?.errorText ?? "";
+    if (why !== "net::ERR_ABORTED" && !r.url().endsWith("/api/v1/events")) complaints.push(`request failed: ${r.url()} ${why}`);
   });
   await run(page);
 } finally {
