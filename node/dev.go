@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -61,6 +62,11 @@ func (d *devFloor) build(ctx context.Context) error {
 	for _, h := range demo.Hosts() {
 		if err := d.add(ctx, devHostConfig(h, d.specs)); err != nil {
 			return err
+		}
+	}
+	for _, h := range d.hosts { // like the admin socket below: who may look at a dev floor is everyone
+		if err := os.Chmod(h.page.Path(), 0o644); err != nil {
+			return fmt.Errorf("meter page: %w", err)
 		}
 	}
 	if err := d.buildPrograms(); err != nil {
