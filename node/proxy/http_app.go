@@ -86,19 +86,24 @@ func (a *httpApp) close() { a.pool.close() }
 // connStream is a TCP or unix connection seen as a stream.
 type connStream struct {
 	net.Conn
-	once   sync.Once
-	raw    syscall.RawConn // nil when there is no socket to look at
-	peek   func(fd uintptr) bool
-	silent bool // what peek saw
+	once sync.Once
+	raw  *rawIO // nil where it does not exist, or there is no socket
 }
 
-func newConnStream(c net.Conn) *connStream {
-	s := &connStream{Conn: c}
-	if socket, ok := c.(syscall.Conn); ok {
-		s.raw, _ = socket.SyscallConn()
+func newConnStream(c net.Conn) *connStream { return &connStream{Conn: c, raw: newRawIO(c)} }
+
+func (s *connStream) Read(p []byte) (int, error) {
+	if s.raw != nil {
+		return s.raw.read(p)
 	}
-	s.peek = s.look // bound once, so that quiet does not allocate
-	return s
+	return s.Conn.Read(p)
+}
+
+func (s *connStream) Write(p []byte) (int, error) {
+	if s.raw != nil {
+		return s.raw.write(p)
+	}
+	return s.Conn.Write(p)
 }
 
 // CloseWrite sends the end of the stream and keeps the other direction open.
@@ -121,18 +126,33 @@ func (s *connStream) Cancel(code reason.Code) {
 
 // quiet looks at the socket itself: a Go deadline in the past would hide its end.
 func (s *connStream) quiet() bool {
-	if s.raw == nil || s.SetReadDeadline(time.Time{}) != nil {
+	if s.SetReadDeadline(time.Time{}) != nil {
 		return false
 	}
-	s.silent = false
-	return s.raw.Read(s.peek) == nil && s.silent
+	if s.raw != nil {
+		return s.raw.quiet()
+	}
+	return socketQuiet(s.Conn)
 }
 
-func (s *connStream) look(fd uintptr) bool {
-	var b [1]byte
-	_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	s.silent = err == syscall.EAGAIN
-	return true
+// socketQuiet is for where rawIO does not exist.
+func socketQuiet(c net.Conn) bool {
+	socket, ok := c.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return false
+	}
+	silent := false
+	err = raw.Read(func(fd uintptr) bool {
+		var b [1]byte
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		silent = err == syscall.EAGAIN
+		return true
+	})
+	return err == nil && silent
 }
 
 var _ transport.Stream = (*connStream)(nil)

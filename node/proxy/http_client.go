@@ -79,7 +79,7 @@ func (h *httpParts) close() {
 func (p *Proxy) serveHTTPClient(ctx context.Context, u *upstream, near *nearConn, v *catalog.View, e *edge) {
 	f := &flow{id: newID(), side: sideOut, src: u.src, dst: u.dst, holder: p.self, protocol: string(catalog.HTTP), edge: e}
 	g := &httpOut{httpGuard: httpGuard{proxy: p, flow: f}, upstream: u, kept: p.http.pool(u)}
-	conn := newConnStream(near.conn)
+	conn := &connStream{Conn: near.conn, raw: near.raw}
 	p.carryHTTP(ctx, &g.httpGuard, v, (&httpSide{cfg: p.cfg.HTTP, gate: g, own: true}).near(conn))
 	conn.Cancel(reason.OK)
 }

@@ -14,9 +14,10 @@ import (
 // The calls do not block: the socket is non-blocking, and waiting is the poller's. See
 // transport/quic's socket for why that matters: the monitor thread stays asleep.
 type rawIO struct {
-	raw syscall.RawConn
-	in  rawOp
-	out rawOp
+	raw  syscall.RawConn
+	in   rawOp
+	out  rawOp
+	hear func(fd uintptr) bool // bound once, so that quiet does not allocate
 }
 
 // rawOp is one direction; it belongs to that direction's one goroutine.
@@ -39,6 +40,7 @@ func newRawIO(c net.Conn) *rawIO {
 	q := &rawIO{raw: raw}
 	q.in.run = q.in.receive
 	q.out.run = q.out.send
+	q.hear = q.in.hear
 	return q
 }
 
@@ -75,6 +77,19 @@ func (o *rawOp) receive(fd uintptr) bool {
 		o.n, o.errno = int(n), errno
 		return true
 	}
+}
+
+// quiet reports whether the socket is open and nothing waits to be read. It belongs
+// to the reader's goroutine.
+func (q *rawIO) quiet() bool {
+	return q.raw.Read(q.hear) == nil && q.in.errno == syscall.EAGAIN
+}
+
+// hear looks without taking.
+func (o *rawOp) hear(fd uintptr) bool {
+	var b [1]byte
+	_, _, o.errno = syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b)), 1, syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
+	return true
 }
 
 func (q *rawIO) write(p []byte) (int, error) {

@@ -11,3 +11,4 @@ func newRawIO(net.Conn) *rawIO { return nil }
 
 func (*rawIO) read([]byte) (int, error)  { return 0, net.ErrClosed }
 func (*rawIO) write([]byte) (int, error) { return 0, net.ErrClosed }
+func (*rawIO) quiet() bool               { return false }
