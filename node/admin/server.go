@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"fire/policy/reason"
@@ -42,28 +41,11 @@ func Listen(ctx context.Context, cfg Config, reader Reader, changer Changer, loc
 	if probe(ctx, cfg.Socket) == nil {
 		return nil, fmt.Errorf("admin socket %s: another fire answers there; stop it, or set [admin] socket", cfg.Socket)
 	}
-	ln, err := bind(cfg.Socket, os.FileMode(cfg.mode()))
+	ln, err := BindUnix(cfg.Socket, os.FileMode(cfg.mode()))
 	if err != nil {
 		return nil, fmt.Errorf("admin socket: %w", err)
 	}
 	return &Server{reader: reader, changer: changer, local: local, log: log, ln: ln, path: cfg.Socket}, nil
-}
-
-// bind makes the socket under a private name and moves it into place with its mode
-// set: under its own name it never had a wider one, whatever the umask.
-func bind(path string, mode os.FileMode) (net.Listener, error) {
-	private := path + "." + strconv.Itoa(os.Getpid())
-	ln, err := net.Listen("unix", private)
-	if err != nil {
-		return nil, err
-	}
-	ln.(*net.UnixListener).SetUnlinkOnClose(false)
-	if err := errors.Join(os.Chmod(private, mode), os.Rename(private, path)); err != nil {
-		ln.Close()
-		os.Remove(private)
-		return nil, err
-	}
-	return ln, nil
 }
 
 // Path is where the server listens.
@@ -81,7 +63,6 @@ func (s *Server) Run(ctx context.Context) error {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 		ConnContext:       withCaller,
 	}
-	defer os.Remove(s.path)
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(limit(s.ln, ConnectionsMax)) }()
 	select {

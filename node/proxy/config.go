@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"fire/node/admin"
 	"fire/policy/id"
 )
 
@@ -125,4 +126,4 @@ func (u *Upstream) Check(bad func(key, problem string)) {
 	}
 }
 
-const unixPathMax = 107 // sun_path without its NUL, unix(7)
+const unixPathMax = admin.SocketPathBytesMax

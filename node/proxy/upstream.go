@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"fire/node/admin"
 	"fire/policy/id"
 	"fire/policy/reason"
 )
@@ -70,12 +71,8 @@ func listenUnix(name, path string) (net.Listener, error) {
 			return nil, fmt.Errorf("upstream.%s.unix: a dead socket is in the way: %w", name, err)
 		}
 	}
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", path)
+	l, err := admin.BindUnix(path, 0o660)
 	if err != nil {
-		return nil, fmt.Errorf("upstream.%s.unix: %w", name, err)
-	}
-	if err := os.Chmod(path, 0o660); err != nil {
-		l.Close()
 		return nil, fmt.Errorf("upstream.%s.unix: %w", name, err)
 	}
 	return l, nil
