@@ -54,6 +54,7 @@ nodes = ["h1", "h3"]
 protocol = "http"
 port = 8000
 nodes = ["h2", "h3"]
+balance = "round_robin" # peak_ewma may leave one alone for long after a stall of this machine
 [service.echo]
 port = 9000
 nodes = ["h2"]
