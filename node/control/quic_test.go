@@ -143,7 +143,7 @@ func (h *host) joinUntilAnswered(token *pki.Token) reason.Code {
 	for tries := 0; ; tries++ {
 		_, err := h.join(token)
 		switch code := reason.Of(err, reason.OK); code {
-		case reason.HandshakeFlood, reason.PeerUnreachable, reason.TooManyConnections, reason.ConnectTimeout:
+		case reason.HandshakeFlood, reason.PeerUnreachable, reason.TooManyConnections, reason.ConnectTimeout, reason.PeerLost, reason.PeerClosed:
 			if tries < 50 {
 				continue
 			}
@@ -272,8 +272,13 @@ func TestOneTokenAdmitsOneHostOfAThousandOverQUIC(t *testing.T) {
 		})
 	}
 	joiners.Wait()
-	if outcome["ok"] != 1 || outcome["token_used"] != 999 {
+	// On a machine that starves, the winner's answer may be lost with its session: then
+	// nobody else may have it either.
+	if outcome["ok"] > 1 || outcome["ok"]+outcome["token_used"] != 1000 {
 		t.Fatalf("outcomes %v", outcome)
+	}
+	if n := len(w.c.View().State.Nodes); n != 1 {
+		t.Fatalf("%d hosts are members", n)
 	}
 	wrong := *token
 	wrong.Pin[0] ^= 1

@@ -89,10 +89,13 @@ func TestKilledApplicationLeavesEveryProxyWithinItsBound(t *testing.T) {
 	const rounds = 10
 	var took []time.Duration
 	var bad int
+	var back time.Duration // the longest from healthy to used again
 	for round := range rounds {
 		name := []string{"h2", "h3"}[round%2]
 		m.healthy("pages@h2", "pages@h3")
+		begun := time.Now()
 		l.goesOn(t, "h2", "h3")
+		back = max(back, time.Since(begun))
 		took = append(took, m.crash(m.h[name]))
 		m.h[name].startApp(m.at(13+round%2, 8000), m.at(13+round%2, 9000))
 		bad = len(l.failed())
@@ -105,6 +108,9 @@ func TestKilledApplicationLeavesEveryProxyWithinItsBound(t *testing.T) {
 		p99.Round(time.Millisecond), rounds, bad, l.count("h2")+l.count("h3"))
 	if p99 >= 3*time.Second {
 		t.Errorf("p99 %v is not below the lease of 3s: %v", p99, took)
+	}
+	if back > 5*time.Second { // an ejection's back-off doubles beyond that within the rounds
+		t.Errorf("a restarted application was used again only %v after it was healthy", back)
 	}
 	// What was under way at the instant may fail, and is never sent twice; nothing else may.
 	if bad > rounds*loadWorkers {
