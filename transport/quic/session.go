@@ -22,6 +22,7 @@ type session struct {
 	protocol string
 	class    transport.Class
 	rtt      atomic.Int64 // of the last heartbeat, at the side that asks
+	gather   gather
 }
 
 // newSession takes the identity from the leaf that VerifyConnection has passed. Only
@@ -77,7 +78,7 @@ func (s *session) Open(ctx context.Context) (transport.Stream, error) {
 		}
 		return nil, sessionError(err)
 	}
-	return &stream{quic: st}, nil
+	return &stream{quic: st, gather: &s.gather}, nil
 }
 
 func (s *session) Accept(ctx context.Context) (transport.Stream, error) {
@@ -91,7 +92,7 @@ func (s *session) Accept(ctx context.Context) (transport.Stream, error) {
 		}
 		return nil, sessionError(err)
 	}
-	return &stream{quic: st}, nil
+	return &stream{quic: st, gather: &s.gather}, nil
 }
 
 func (s *session) Close(code reason.Code, why string) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"fire/policy/reason"
@@ -14,7 +15,9 @@ import (
 
 // stream is one bidirectional QUIC stream.
 type stream struct {
-	quic *quicgo.Stream
+	quic   *quicgo.Stream
+	gather *gather      // the session's
+	queued atomic.Int64 // bytes that went through it since an ordinary write
 }
 
 func (s *stream) Read(p []byte) (int, error) {
@@ -26,6 +29,11 @@ func (s *stream) Read(p []byte) (int, error) {
 }
 
 func (s *stream) Write(p []byte) (int, error) {
+	if taken, err := s.writeTogether(p); err != nil && taken {
+		return 0, streamError(err)
+	} else if taken {
+		return len(p), nil
+	}
 	n, err := s.quic.Write(p)
 	if err != nil {
 		err = streamError(err)
