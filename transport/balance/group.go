@@ -17,7 +17,7 @@ type Config struct {
 	SuccessRatio float64 `toml:"success_ratio"`
 	// Outcomes in a window before the ratio counts. Default 20. Reloadable: new connections.
 	MinRequests int `toml:"min_requests"`
-	// Length of the window over which the ratio is taken. Default "10s". Reloadable: new connections.
+	// Length of the window over which the ratio is taken. Default "2s". Reloadable: new connections.
 	Window time.Duration `toml:"window"`
 	// First time an endpoint stays out. Default "1s". Reloadable: new connections.
 	BackoffMin time.Duration `toml:"backoff_min"`
@@ -29,7 +29,8 @@ type Config struct {
 	FirstLatency time.Duration `toml:"first_latency"`
 	// Latency that a failure counts as, so that failing fast does not attract (peak_ewma). Default "100ms". Reloadable: new connections.
 	FailureLatency time.Duration `toml:"failure_latency"`
-	// Time in which a latency peak is forgotten to 1/e (peak_ewma). Default "10s". Reloadable: new connections.
+	// Time in which a latency peak is forgotten to 1/e (peak_ewma): one stall must not
+	// empty a host for half a minute. Default "2s". Reloadable: new connections.
 	Decay time.Duration `toml:"decay"`
 }
 
@@ -45,7 +46,7 @@ func Default() Config {
 		Jitter:              0.5,
 		FirstLatency:        time.Millisecond,
 		FailureLatency:      100 * time.Millisecond,
-		Decay:               10 * time.Second,
+		Decay:               2 * time.Second,
 	}
 }
 
