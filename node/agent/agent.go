@@ -100,7 +100,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		return fmt.Errorf("agent: %w", err)
+		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, c := range a.checks {
