@@ -6,6 +6,7 @@ import (
 
 	"fire/node/catalog"
 	"fire/policy"
+	"fire/policy/id"
 	"fire/policy/reason"
 	"fire/transport"
 	"fire/transport/balance"
@@ -53,6 +54,11 @@ func (p *Proxy) admitClient(u *upstream, v *catalog.View) (catalog.Service, *rea
 	}
 	if !v.Placed(u.src.Name, p.deps.Node) {
 		return svc, reason.New(reason.NotPlaced, "upstream.%s is as %q, which is not placed on %s", u.name, u.src.Name, p.deps.Node), ""
+	}
+	for _, who := range []id.Principal{u.src, u.dst, p.self} { // the other side would refuse too, later and more vaguely
+		if v.Revoked(who) {
+			return svc, reason.New(reason.IdentityRevoked, "%s", who), ""
+		}
 	}
 	if p.stopping.Load() {
 		return svc, reason.New(reason.Shutdown, "the proxy stops"), ""
