@@ -147,7 +147,7 @@ func TestHTTPRequestsOfOneConnectionAreBalanced(t *testing.T) {
 
 func TestHTTPPolicyChangeReachesAnOpenConnection(t *testing.T) {
 	started := make(chan struct{}, 2)
-	m, h1, _ := webOf(t, map[string]http.HandlerFunc{"h2": func(w http.ResponseWriter, r *http.Request) {
+	m, h1, hosts := webOf(t, map[string]http.HandlerFunc{"h2": func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, "begun")
 		if strings.HasPrefix(r.URL.Path, "/stream") {
 			_ = http.NewResponseController(w).Flush()
@@ -163,6 +163,17 @@ func TestHTTPPolicyChangeReachesAnOpenConnection(t *testing.T) {
 	if status, _, _ := a.get("/a"); status != 200 {
 		t.Fatal(status)
 	}
+	// Until it is accounted for, just after its answer, a request counts as under way
+	// and a change that forbids it cuts the connection.
+	eventually(t, "the first request is over at both ends", func() bool {
+		over := uint64(0)
+		for _, h := range []*host{h1, hosts["h2"]} {
+			for _, e := range h.proxy.edges.page.Snapshot() {
+				over += e.Requests
+			}
+		}
+		return over == 2
+	})
 	kept, doomed := h1.asker(t, "web"), h1.asker(t, "web")
 	fmt.Fprint(kept.conn, "GET /stream/kept HTTP/1.1\r\nHost: web\r\n\r\n")
 	fmt.Fprint(doomed.conn, "GET /stream/doomed HTTP/1.1\r\nHost: web\r\n\r\n")
