@@ -126,13 +126,10 @@ func (s *connStream) Cancel(code reason.Code) {
 
 // quiet looks at the socket itself: a Go deadline in the past would hide its end.
 func (s *connStream) quiet() bool {
-	if s.SetReadDeadline(time.Time{}) != nil {
-		return false
-	}
 	if s.raw != nil {
 		return s.raw.quiet()
 	}
-	return socketQuiet(s.Conn)
+	return s.SetReadDeadline(time.Time{}) == nil && socketQuiet(s.Conn)
 }
 
 // socketQuiet is for where rawIO does not exist.

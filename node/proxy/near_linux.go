@@ -17,7 +17,7 @@ type rawIO struct {
 	raw  syscall.RawConn
 	in   rawOp
 	out  rawOp
-	hear func(fd uintptr) bool // bound once, so that quiet does not allocate
+	hear func(fd uintptr) // bound once, so that quiet does not allocate
 }
 
 // rawOp is one direction; it belongs to that direction's one goroutine.
@@ -67,14 +67,14 @@ func (q *rawIO) read(p []byte) (int, error) {
 // receive takes what is there. p is alive as long as o is.
 func (o *rawOp) receive(fd uintptr) bool {
 	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(o.p))), uintptr(len(o.p)))
+		n, errno := rawRead(fd, o.p)
 		switch errno {
 		case syscall.EINTR:
 			continue
 		case syscall.EAGAIN:
 			return false
 		}
-		o.n, o.errno = int(n), errno
+		o.n, o.errno = n, errno
 		return true
 	}
 }
@@ -82,14 +82,13 @@ func (o *rawOp) receive(fd uintptr) bool {
 // quiet reports whether the socket is open and nothing waits to be read. It belongs
 // to the reader's goroutine.
 func (q *rawIO) quiet() bool {
-	return q.raw.Read(q.hear) == nil && q.in.errno == syscall.EAGAIN
+	return q.raw.Control(q.hear) == nil && q.in.errno == syscall.EAGAIN
 }
 
 // hear looks without taking.
-func (o *rawOp) hear(fd uintptr) bool {
+func (o *rawOp) hear(fd uintptr) {
 	var b [1]byte
 	_, _, o.errno = syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b)), 1, syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
-	return true
 }
 
 func (q *rawIO) write(p []byte) (int, error) {
@@ -107,11 +106,10 @@ func (q *rawIO) write(p []byte) (int, error) {
 // send gives the kernel as much as it takes, until all is gone.
 func (o *rawOp) send(fd uintptr) bool {
 	for len(o.p) > 0 {
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(o.p))), uintptr(len(o.p)),
-			syscall.MSG_NOSIGNAL, 0, 0)
+		n, errno := rawSend(fd, o.p)
 		switch errno {
 		case 0:
-			o.n += int(n)
+			o.n += n
 			o.p = o.p[n:]
 		case syscall.EINTR:
 		case syscall.EAGAIN:
