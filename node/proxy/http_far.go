@@ -166,14 +166,16 @@ func (p *httpPool) close() {
 }
 
 // quiet reports whether an idle connection may carry another request. A socket is
-// asked itself. A mesh stream answers a read whose deadline has passed: one that was
-// cancelled says so first. What else could be wrong with it would be the doing of the
-// other proxy, which proved who it is.
+// looked into. A mesh stream knows whether it was cancelled. What else could be wrong
+// with it would be the doing of the other proxy, which proved who it is.
 func quiet(s transport.Stream) bool {
-	if q, ok := s.(interface{ quiet() bool }); ok {
-		return q.quiet()
+	switch s := s.(type) {
+	case interface{ quiet() bool }:
+		return s.quiet()
+	case interface{ Alive() bool }:
+		return s.Alive()
 	}
-	_ = s.SetReadDeadline(time.Unix(1, 0))
+	_ = s.SetReadDeadline(time.Unix(1, 0)) // a stream of another transport says so first
 	var b [1]byte
 	n, err := s.Read(b[:])
 	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && s.SetReadDeadline(time.Time{}) == nil

@@ -143,6 +143,7 @@ func (c *httpNear) readHead(first bool) error {
 	c.req.Reset()
 	c.compact()
 	begun := c.w > 0
+	timed := begun
 	wait := c.cfg.KeepAliveTimeout
 	if begun || first && c.own { // a kept mesh stream may wait from its beginning
 		wait = c.cfg.HeaderTimeout
@@ -163,15 +164,18 @@ func (c *httpNear) readHead(first bool) error {
 		if !errors.Is(err, http1.ErrShort) {
 			return err
 		}
+		if begun && !timed { // a slow head ends by the clock, not by the byte
+			timed = true
+			_ = c.near.SetReadDeadline(time.Now().Add(c.cfg.HeaderTimeout))
+		}
 		if c.w == len(c.in) {
 			c.in = append(c.in, make([]byte, len(c.in))...)
 		}
 		n, err = c.near.Read(c.in[c.w:])
 		c.w += n
-		if n > 0 && !begun { // a slow head ends by the clock, not by the byte
+		if n > 0 && !begun {
 			begun = true
 			c.mood.Store(httpBusy)
-			_ = c.near.SetReadDeadline(time.Now().Add(c.cfg.HeaderTimeout))
 		}
 		if n == 0 && err != nil {
 			return c.headEnd(err, begun, first)

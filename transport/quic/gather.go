@@ -88,7 +88,7 @@ func (g *gather) write(s *stream, p []byte) error {
 
 // writeTogether reports whether p went out with others' or failed for good.
 func (s *stream) writeTogether(p []byte) (bool, error) {
-	if id := int64(s.quic.StreamID()); len(p) > gatherBytesMax || s.gather.last.Swap(id) == id {
+	if id := int64(s.quic.StreamID()); len(p) > gatherBytesMax || s.session.gather.last.Swap(id) == id {
 		return false, nil
 	}
 	// TryWriteAll queues up to the peer's window; an ordinary write waits until the
@@ -97,6 +97,6 @@ func (s *stream) writeTogether(p []byte) (bool, error) {
 		s.queued.Store(0)
 		return false, nil
 	}
-	err := s.gather.write(s, p)
+	err := s.session.gather.write(s, p)
 	return !errors.Is(err, errNotQueued), err
 }

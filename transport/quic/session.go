@@ -22,6 +22,7 @@ type session struct {
 	protocol string
 	class    transport.Class
 	rtt      atomic.Int64 // of the last heartbeat, at the side that asks
+	born     time.Time    // what alarms count from
 	gather   gather
 }
 
@@ -29,7 +30,7 @@ type session struct {
 // a protocol without client certificates (join) leaves it empty.
 func newSession(conn *quicgo.Conn, class transport.Class) (*session, error) {
 	cs := conn.ConnectionState().TLS
-	s := &session{conn: conn, class: class, protocol: cs.NegotiatedProtocol}
+	s := &session{conn: conn, class: class, born: time.Now(), protocol: cs.NegotiatedProtocol}
 	if len(cs.PeerCertificates) == 0 {
 		return s, nil
 	}
@@ -78,7 +79,7 @@ func (s *session) Open(ctx context.Context) (transport.Stream, error) {
 		}
 		return nil, sessionError(err)
 	}
-	return &stream{quic: st, gather: &s.gather}, nil
+	return &stream{quic: st, session: s}, nil
 }
 
 func (s *session) Accept(ctx context.Context) (transport.Stream, error) {
@@ -92,7 +93,7 @@ func (s *session) Accept(ctx context.Context) (transport.Stream, error) {
 		}
 		return nil, sessionError(err)
 	}
-	return &stream{quic: st, gather: &s.gather}, nil
+	return &stream{quic: st, session: s}, nil
 }
 
 func (s *session) Close(code reason.Code, why string) error {

@@ -15,15 +15,22 @@ import (
 
 // stream is one bidirectional QUIC stream.
 type stream struct {
-	quic   *quicgo.Stream
-	gather *gather      // the session's
-	queued atomic.Int64 // bytes that went through it since an ordinary write
+	quic    *quicgo.Stream
+	session *session
+	queued  atomic.Int64 // bytes that were gathered since an ordinary write
+	in, out alarm        // read and write deadlines
 }
 
 func (s *stream) Read(p []byte) (int, error) {
 	n, err := s.quic.Read(p)
-	if err != nil && err != io.EOF {
+	if err == nil {
+		return n, nil
+	}
+	if err != io.EOF {
 		err = streamError(err)
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		s.in.end()
 	}
 	return n, err
 }
@@ -42,6 +49,7 @@ func (s *stream) Write(p []byte) (int, error) {
 }
 
 func (s *stream) CloseWrite() error {
+	s.out.end()
 	if err := s.quic.Close(); err != nil {
 		return streamError(err)
 	}
@@ -52,10 +60,21 @@ func (s *stream) CloseWrite() error {
 func (s *stream) Cancel(code reason.Code) {
 	s.quic.CancelWrite(quicgo.StreamErrorCode(code))
 	s.quic.CancelRead(quicgo.StreamErrorCode(code))
+	s.in.end()
+	s.out.end()
 }
 
-func (s *stream) SetReadDeadline(t time.Time) error  { return s.quic.SetReadDeadline(t) }
-func (s *stream) SetWriteDeadline(t time.Time) error { return s.quic.SetWriteDeadline(t) }
+func (s *stream) SetReadDeadline(t time.Time) error {
+	return s.in.set(t, s.session.born, s.quic, (*quicgo.Stream).SetReadDeadline)
+}
+
+func (s *stream) SetWriteDeadline(t time.Time) error {
+	return s.out.set(t, s.session.born, s.quic, (*quicgo.Stream).SetWriteDeadline)
+}
+
+// Alive reports without a read whether the peer, and its session, still take what is
+// written. Cancel at the other end ends both directions, so it speaks for both.
+func (s *stream) Alive() bool { return s.quic.Context().Err() == nil }
 
 // streamError names why a stream refused.
 func streamError(err error) error {
