@@ -192,6 +192,11 @@ func TestSlowReaderIsCut(t *testing.T) {
 	for i := range 200 {
 		c.say("D", c.order(fmt.Sprint("s", i)))
 	}
+	// The answers to its orders come by way of risk and the engine.
+	eventually(t, "there is something to send again", func() bool {
+		p := g.acc.find([]byte("SLOW"))
+		return p != nil && p.sent.Load() >= 200
+	})
 	for range 4000 {
 		c.say("2", "7=1|16=0|")
 	}
