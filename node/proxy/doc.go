@@ -102,6 +102,26 @@
 // a P busy in a sleeping system call (the monitor takes it back). Not tried: spinning
 // before the wait, which takes the core that the application needs.
 //
+// HTTP/1.1 by wrk over 32 connections, beside an HAProxy mTLS pair in the same run:
+// requests per processor second of both processes. HAProxy is 1; rounds on a shared
+// machine differ by a fifth.
+//
+//	as for any Go program                                  0.65 to 0.9
+//	non-blocking calls for HTTP's sockets too              0.93 to 1.1
+//	small writes of several streams in one packet          1.2 to 1.4
+//	deadlines of mesh streams kept out of quic-go          1.4 to 1.5
+//
+// Of what is left, a third is the two TCP sockets and a quarter QUIC. The look at a
+// kept application connection costs 4 % and stays: it keeps requests from being lost.
+// The policy, the heads' parsing and the counters are about 6 % together.
+//
+// Ping-pong on one connection has nothing to gather and gains nothing of that: 1.05 to
+// 1.35 of HAProxy's processor time. A round trip costs a proxy 9.7 system calls and
+// HAProxy 13, of which 4 read the clock; the difference is three turns of goroutines per
+// message, two of them quic-go's. Half of the 3.7 epoll_wait are the runtime's look before
+// it sleeps, two reads say EAGAIN: Go's poller forgets readiness between two calls, so a read cannot be left
+// out after a short one without missing an edge, and an end may hide in the last.
+//
 // Decisions: two pumps per flow and no poller of our own, since the stream side has no
 // readiness to poll. Time-outs by a coarse counter that the sweep reads, since a
 // deadline per message costs a timer each. A reply before the first byte, a round trip

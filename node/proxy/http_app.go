@@ -88,6 +88,7 @@ type connStream struct {
 	net.Conn
 	once sync.Once
 	raw  *rawIO // nil where it does not exist, or there is no socket
+	ear  func(fd uintptr)
 }
 
 func newConnStream(c net.Conn) *connStream { return &connStream{Conn: c, raw: newRawIO(c)} }
@@ -127,7 +128,10 @@ func (s *connStream) Cancel(code reason.Code) {
 // quiet looks at the socket itself: a Go deadline in the past would hide its end.
 func (s *connStream) quiet() bool {
 	if s.raw != nil {
-		return s.raw.quiet()
+		if s.ear == nil {
+			s.ear = s.raw.ear()
+		}
+		return s.raw.quiet(s.ear)
 	}
 	return s.SetReadDeadline(time.Time{}) == nil && socketQuiet(s.Conn)
 }

@@ -14,10 +14,9 @@ import (
 // The calls do not block: the socket is non-blocking, and waiting is the poller's. See
 // transport/quic's socket for why that matters: the monitor thread stays asleep.
 type rawIO struct {
-	raw  syscall.RawConn
-	in   rawOp
-	out  rawOp
-	hear func(fd uintptr) // bound once, so that quiet does not allocate
+	raw syscall.RawConn
+	in  rawOp
+	out rawOp
 }
 
 // rawOp is one direction; it belongs to that direction's one goroutine.
@@ -40,7 +39,6 @@ func newRawIO(c net.Conn) *rawIO {
 	q := &rawIO{raw: raw}
 	q.in.run = q.in.receive
 	q.out.run = q.out.send
-	q.hear = q.in.hear
 	return q
 }
 
@@ -80,10 +78,13 @@ func (o *rawOp) receive(fd uintptr) bool {
 }
 
 // quiet reports whether the socket is open and nothing waits to be read. It belongs
-// to the reader's goroutine.
-func (q *rawIO) quiet() bool {
-	return q.raw.Control(q.hear) == nil && q.in.errno == syscall.EAGAIN
+// to the reader's goroutine. hear is that of in, bound by the caller so that asking
+// does not allocate.
+func (q *rawIO) quiet(hear func(fd uintptr)) bool {
+	return q.raw.Control(hear) == nil && q.in.errno == syscall.EAGAIN
 }
+
+func (q *rawIO) ear() func(fd uintptr) { return q.in.hear }
 
 // hear looks without taking.
 func (o *rawOp) hear(fd uintptr) {

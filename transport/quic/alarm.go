@@ -91,5 +91,6 @@ func (a *alarm) stop() {
 	a.at, a.due = 0, 0
 	if a.timer != nil {
 		a.timer.Stop()
+		a.timer = nil // most streams have one deadline in their life, on their header
 	}
 }
