@@ -11,4 +11,6 @@ func newRawIO(net.Conn) *rawIO { return nil }
 
 func (*rawIO) read([]byte) (int, error)  { return 0, net.ErrClosed }
 func (*rawIO) write([]byte) (int, error) { return 0, net.ErrClosed }
-func (*rawIO) quiet() bool               { return false }
+
+func (*rawIO) quiet(func(uintptr)) bool { return false }
+func (*rawIO) ear() func(uintptr)       { return nil }
