@@ -116,11 +116,12 @@
 // The policy, the heads' parsing and the counters are about 6 % together.
 //
 // Ping-pong on one connection has nothing to gather and gains nothing of that: 1.04 to
-// 1.61 of HAProxy's processor time over many runs on a busy machine. A round trip costs a proxy 9.7 system calls and
-// HAProxy 13, of which 4 read the clock; the difference is three turns of goroutines per
-// message, two of them quic-go's. Half of the 3.7 epoll_wait are the runtime's look before
-// it sleeps, two reads say EAGAIN: Go's poller forgets readiness between two calls, so a read cannot be left
-// out after a short one without missing an edge, and an end may hide in the last.
+// 1.61 of HAProxy's processor time over many runs on a busy machine. A round trip costs
+// a proxy 9.7 system calls and HAProxy 13, of which 4 read the clock; the difference is
+// three turns of goroutines per message, two of them quic-go's. Half of the 3.7
+// epoll_wait are the runtime's look before it sleeps, two reads say EAGAIN: Go's poller
+// forgets readiness between two calls, so a read cannot be left out after a short one
+// without missing an edge, and an end may hide in the last.
 //
 // Decisions: two pumps per flow and no poller of our own, since the stream side has no
 // readiness to poll. Time-outs by a coarse counter that the sweep reads, since a

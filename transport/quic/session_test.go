@@ -147,6 +147,7 @@ func TestCloseTellsPeersAndLeavesNothing(t *testing.T) {
 	}
 	_, err = st.Read(make([]byte, 1))
 	wantCode(t, "the peer's stream", err, reason.Shutdown)
+	<-a.Done() // the streams hear of it first
 	wantCode(t, "the peer's session", a.Err(), reason.Shutdown)
 	_, err = l.Accept(t.Context())
 	wantCode(t, "Accept", err, reason.Shutdown)
