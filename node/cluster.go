@@ -71,7 +71,7 @@ func (c *cluster) buildControl(web string) error {
 	conf.Mesh = config.Mesh{Name: ownDomain.Mesh, Region: ownDomain.Region}
 	conf.Node.Name, conf.Web.Listen, conf.QUIC.HeartbeatMisses = "control", web, ownMisses
 	var err error
-	if c.socket, err = openSocket("127.0.0.1:0", conf.QUIC, c.log); err != nil {
+	if c.socket, err = openSocket("127.0.0.1:0", conf.QUIC, nil, c.log); err != nil {
 		return err
 	}
 	c.closers = append(c.closers, c.socket.close)
@@ -100,7 +100,7 @@ func (c *cluster) add(ctx context.Context, conf *config.Config) error {
 	if err := pki.MakePrivateDir(conf.Node.Dir); err != nil {
 		return err
 	}
-	s, err := openSocket(conf.Node.Listen, conf.QUIC, c.log)
+	s, err := openSocket(conf.Node.Listen, conf.QUIC, nil, c.log)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 	"fire/policy/reason"
 	"fire/transport"
 	"fire/transport/meter"
+	"fire/transport/spin"
 	"fire/twin"
 )
 
@@ -36,6 +37,7 @@ type host struct {
 	agent    *agent.Agent
 	proxy    *proxy.Proxy
 	page     *meter.Page
+	awake    *spin.Spinner
 	sessions <-chan transport.Session
 	boot     uint64 // random, so that the twin tells a restart from a repetition
 	reports  uint64 // sent since boot
@@ -48,13 +50,14 @@ type hostOptions struct {
 	roles   []string
 	token   func() (*pki.Token, error) // asked when the host has not joined; may give nil
 	release string
-	page    string // folder and start of the name of its meter page
+	awake   *spin.Spinner // nil: the process sleeps whenever it can
+	page    string        // folder and start of the name of its meter page
 	log     *slog.Logger
 }
 
 // newHost loads the identity and binds the upstreams. On error nothing stays open.
 func newHost(o hostOptions, s *socket) (*host, error) {
-	h := &host{socket: s, boot: rand.Uint64()}
+	h := &host{socket: s, awake: o.awake, boot: rand.Uint64()}
 	var err error
 	if err = h.makeAgent(o); err != nil {
 		return nil, err
@@ -70,7 +73,7 @@ func newHost(o hostOptions, s *socket) (*host, error) {
 	changed, _ := h.agent.Subscribe()
 	h.proxy, err = proxy.New(o.conf.Proxy, o.conf.Upstreams, proxy.Deps{
 		Domain: h.self.Domain, Node: h.self.Name, Zone: o.conf.Node.Zone, Catalogue: following{h.agent, changed}, Identities: h.agent,
-		Verifier: h.agent.Verifier(), Dialer: s.endpoint, Meter: h.page, Apps: apps(o.conf.Services), Log: o.log,
+		Verifier: h.agent.Verifier(), Dialer: s.endpoint, Meter: h.page, Apps: apps(o.conf.Services), Awake: o.awake, Log: o.log,
 		AppFailed: h.agent.ReportDialFailure,
 	})
 	if err != nil {

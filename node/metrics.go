@@ -90,6 +90,10 @@ func gauges(hosts []*host, release string) admin.Gauges {
 		g.PeerLosses += q.Lost
 		g.HandshakesRefused += q.Refused
 		g.ServicesRegistered += len(st.Services)
+		spun := h.awake.Stats()
+		g.SpinHits += spun.Hits
+		g.SpinMisses += spun.Misses
+		g.SpinTime += spun.Spent
 	}
 	return g
 }

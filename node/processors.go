@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"time"
 
+	"fire/transport/spin"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -53,24 +55,28 @@ func (p *processors) next(cores float64, stretch time.Duration) int {
 // watchProcessors follows the process's own use of the processor until ctx ends, then
 // gives back what it took away. least is 2 where blocking writes to disk are usual:
 // with one, each would hold up the data path until the runtime's monitor notices.
-func watchProcessors(ctx context.Context, least int, log *slog.Logger) error {
+// awake may look for messages only while there is one; what it spends is no load.
+func watchProcessors(ctx context.Context, least int, awake *spin.Spinner, log *slog.Logger) error {
 	most := runtime.GOMAXPROCS(0)
 	p := processors{least: min(least, most), most: most, now: min(least, most)}
 	runtime.GOMAXPROCS(p.now)
+	awake.Allow(p.now == 1)
+	defer awake.Allow(false)
 	defer runtime.GOMAXPROCS(most)
 	tick := time.NewTicker(busyEvery)
 	defer tick.Stop()
-	was, at := processTime(), time.Now()
+	was, at := processTime()-awake.Stats().Spent, time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		is, now := processTime(), time.Now()
+		is, now := processTime()-awake.Stats().Spent, time.Now()
 		before := p.now
 		if n := p.next(float64(is-was)/float64(now.Sub(at)), now.Sub(at)); n != before {
 			runtime.GOMAXPROCS(n)
+			awake.Allow(n == 1)
 			log.Debug("processors in use", "count", n, "before", before)
 		}
 		was, at = is, now

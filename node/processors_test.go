@@ -57,7 +57,7 @@ func TestProcessorsAreGivenBackAtTheEnd(t *testing.T) {
 	all := runtime.GOMAXPROCS(0)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- watchProcessors(ctx, 1, slog.New(slog.DiscardHandler)) }()
+	go func() { done <- watchProcessors(ctx, 1, nil, slog.New(slog.DiscardHandler)) }()
 	cancel()
 	if err := <-done; err != nil || runtime.GOMAXPROCS(0) != all {
 		t.Fatalf("%v, %d of %d", err, runtime.GOMAXPROCS(0), all)

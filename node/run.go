@@ -16,6 +16,7 @@ import (
 	"fire/node/control"
 	"fire/node/unit"
 	"fire/policy/pki"
+	"fire/transport/spin"
 )
 
 // stopGrace is what a part gets to stop beyond any time that it drains.
@@ -48,6 +49,7 @@ type process struct {
 	roles   []string
 	started time.Time
 
+	awake   *spin.Spinner // nil without the proxy role
 	socket  *socket
 	control *control.Control
 	mapURL  string
@@ -70,7 +72,12 @@ func (p *process) name() string {
 func (p *process) build(ctx context.Context) error {
 	conf := p.o.Config
 	var err error
-	if p.socket, err = openSocket(conf.Node.Listen, conf.QUIC, p.o.Log); err != nil {
+	if p.has(config.RoleProxy) {
+		if p.awake, err = spin.New(conf.Proxy.SpinMax); err != nil {
+			return err
+		}
+	}
+	if p.socket, err = openSocket(conf.Node.Listen, conf.QUIC, p.awake, p.o.Log); err != nil {
 		return err
 	}
 	p.closers = append(p.closers, p.socket.close)
@@ -136,7 +143,7 @@ func (p *process) buildHost(ctx context.Context) error {
 	}
 	var err error
 	p.host, err = newHost(hostOptions{conf: conf, name: name, roles: p.roles, token: func() (*pki.Token, error) { return p.token(ctx) },
-		release: p.o.Release, page: admin.RuntimeDir() + "/", log: p.o.Log}, p.socket)
+		release: p.o.Release, awake: p.awake, page: admin.RuntimeDir() + "/", log: p.o.Log}, p.socket)
 	return err
 }
 
@@ -221,7 +228,8 @@ func (p *process) parts() []part {
 	if p.control != nil {
 		least = 2
 	}
-	return append(parts, part{"processors", func(ctx context.Context) error { return watchProcessors(ctx, least, p.o.Log) }, stopGrace},
+	return append(parts, part{"spinner", p.awake.Run, stopGrace},
+		part{"processors", func(ctx context.Context) error { return watchProcessors(ctx, least, p.awake, p.o.Log) }, stopGrace},
 		part{"systemd", p.notify, stopGrace})
 }
 

@@ -12,6 +12,7 @@ import (
 	"fire/policy/reason"
 	"fire/transport"
 	"fire/transport/quic"
+	"fire/transport/spin"
 )
 
 // acceptedMax is how many accepted sessions may wait for their role to take them.
@@ -34,12 +35,12 @@ type route struct {
 }
 
 // openSocket binds address. Nothing is read before listen.
-func openSocket(address string, cfg quic.Config, log *slog.Logger) (*socket, error) {
+func openSocket(address string, cfg quic.Config, awake *spin.Spinner, log *slog.Logger) (*socket, error) {
 	pc, err := net.ListenPacket("udp", address)
 	if err != nil {
 		return nil, bindError("[node] listen", address, err)
 	}
-	e, err := quic.New(pc, cfg, log)
+	e, err := quic.New(pc, cfg, awake, log)
 	if err != nil {
 		pc.Close()
 		return nil, err

@@ -14,9 +14,9 @@ type metricDescs struct {
 	opened, closed, refused, requests, errors, failures *prometheus.Desc
 	sent, received, active, lastUse, latency, connect   *prometheus.Desc
 
-	build, linked, catalogVersion, snapshotAge, clockSkew, certExpiry *prometheus.Desc
-	cells, cellsUsed, overflows, folded, sessions, peerLosses         *prometheus.Desc
-	handshakes, telemetry, services                                   *prometheus.Desc
+	build, linked, catalogVersion, snapshotAge, clockSkew, certExpiry  *prometheus.Desc
+	cells, cellsUsed, overflows, folded, sessions, peerLosses          *prometheus.Desc
+	handshakes, telemetry, services, spinHits, spinMisses, spinSeconds *prometheus.Desc
 }
 
 func newMetricDescs() metricDescs {
@@ -55,13 +55,17 @@ func newMetricDescs() metricDescs {
 		handshakes:     fact("mesh_handshakes_refused_total", "Handshakes that the limiter refused."),
 		telemetry:      fact("telemetry_dropped_total", "Telemetry reports that could not be sent."),
 		services:       fact("services_registered", "Services that this node has registered."),
+		spinHits:       fact("spin_hits_total", "Messages that came while the process looked for them instead of sleeping."),
+		spinMisses:     fact("spin_misses_total", "Times that it looked and none came."),
+		spinSeconds:    fact("spin_cpu_seconds_total", "Processor time of both."),
 	}
 }
 
 func (d *metricDescs) all() []*prometheus.Desc {
 	return []*prometheus.Desc{d.opened, d.closed, d.refused, d.requests, d.errors, d.failures, d.sent, d.received,
 		d.active, d.lastUse, d.latency, d.connect, d.build, d.linked, d.catalogVersion, d.snapshotAge, d.clockSkew,
-		d.certExpiry, d.cells, d.cellsUsed, d.overflows, d.folded, d.sessions, d.peerLosses, d.handshakes, d.telemetry, d.services}
+		d.certExpiry, d.cells, d.cellsUsed, d.overflows, d.folded, d.sessions, d.peerLosses, d.handshakes, d.telemetry, d.services,
+		d.spinHits, d.spinMisses, d.spinSeconds}
 }
 
 func counter(ch chan<- prometheus.Metric, d *prometheus.Desc, v uint64, labels ...string) {
@@ -114,4 +118,7 @@ func (d *metricDescs) gauges(ch chan<- prometheus.Metric, g Gauges, folded int) 
 	counter(ch, d.handshakes, g.HandshakesRefused)
 	counter(ch, d.telemetry, g.TelemetryDropped)
 	gauge(ch, d.services, float64(g.ServicesRegistered))
+	counter(ch, d.spinHits, g.SpinHits)
+	counter(ch, d.spinMisses, g.SpinMisses)
+	ch <- prometheus.MustNewConstMetric(d.spinSeconds, prometheus.CounterValue, g.SpinTime.Seconds())
 }

@@ -46,6 +46,9 @@ type Gauges struct {
 	HandshakesRefused  uint64
 	TelemetryDropped   uint64
 	ServicesRegistered int
+	SpinHits           uint64
+	SpinMisses         uint64
+	SpinTime           time.Duration // of the processor
 }
 
 // Metrics turns meter snapshots into Prometheus series. It has a registry of its

@@ -51,7 +51,7 @@ func newSocket(t testing.TB, beat time.Duration) *socket {
 	cfg := quic.Default()
 	cfg.HeartbeatInterval = beat
 	wire := &cuttable{PacketConn: pc}
-	e, err := quic.New(wire, cfg, slog.New(slog.DiscardHandler))
+	e, err := quic.New(wire, cfg, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"fire/policy/reason"
 	"fire/transport"
+	"fire/transport/spin"
 )
 
 // httpApp leads to one local application over a bounded number of connections,
@@ -19,14 +20,15 @@ import (
 // none is kept, so there are never more than slots.
 type httpApp struct {
 	app     App
+	awake   *spin.Spinner
 	connect time.Duration
 	pool    *httpPool
 	slots   chan struct{}
 }
 
-func newHTTPApp(app App, connect time.Duration, cfg HTTPConfig) *httpApp {
+func newHTTPApp(app App, connect time.Duration, awake *spin.Spinner, cfg HTTPConfig) *httpApp {
 	return &httpApp{
-		app: app, connect: connect,
+		app: app, awake: awake, connect: connect,
 		pool:  newHTTPPool(cfg.AppIdleTimeout, cfg.AppConnectionsMax),
 		slots: make(chan struct{}, cfg.AppConnectionsMax),
 	}
@@ -48,7 +50,7 @@ func (a *httpApp) get(ctx context.Context, try int) (*httpFar, error) {
 		<-a.slots
 		return nil, reason.New(reason.AppUnreachable, "%w", err)
 	}
-	return &httpFar{Stream: newConnStream(conn), gone: reason.AppReset, slow: reason.IdleTimeout, owner: a, key: a.app.Address}, nil
+	return &httpFar{Stream: newConnStream(conn, a.awake), gone: reason.AppReset, slow: reason.IdleTimeout, owner: a, key: a.app.Address}, nil
 }
 
 func (a *httpApp) takeSlot(ctx context.Context) error {
@@ -91,7 +93,9 @@ type connStream struct {
 	ear  func(fd uintptr)
 }
 
-func newConnStream(c net.Conn) *connStream { return &connStream{Conn: c, raw: newRawIO(c)} }
+func newConnStream(c net.Conn, awake *spin.Spinner) *connStream {
+	return &connStream{Conn: c, raw: newRawIO(c, awake)}
+}
 
 func (s *connStream) Read(p []byte) (int, error) {
 	if s.raw != nil {

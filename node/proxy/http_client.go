@@ -44,7 +44,7 @@ func (h *httpParts) app(service string) *httpApp {
 	defer h.mu.Unlock()
 	a := h.apps[service]
 	if a == nil {
-		a = newHTTPApp(h.proxy.deps.Apps[service], h.proxy.cfg.ConnectTimeout, h.proxy.cfg.HTTP)
+		a = newHTTPApp(h.proxy.deps.Apps[service], h.proxy.cfg.ConnectTimeout, h.proxy.deps.Awake, h.proxy.cfg.HTTP)
 		h.apps[service] = a
 	}
 	return a

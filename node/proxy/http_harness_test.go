@@ -134,7 +134,7 @@ func startHTTP(t testing.TB, address string, change func(*HTTPConfig)) *httpBenc
 	b.apply(allowAll())
 	near, far := transport.Pipe("fire-mesh/1", transport.ClassOrder, transport.PipeEnd{Who: testDomain.Service("a")}, transport.PipeEnd{Who: testDomain.Node("h2")})
 	streams := &streamPool{bench: b, ses: near, pool: newHTTPPool(cfg.StreamIdleTimeout, cfg.StreamsIdleMax)}
-	app := newHTTPApp(App{"tcp", address}, time.Second, cfg)
+	app := newHTTPApp(App{"tcp", address}, time.Second, nil, cfg)
 	b.client = &testGate{bench: b, src: testDomain.Service("a"), dst: testDomain.Service("b"), reach: streams.reach}
 	b.app = &testGate{bench: b, src: far.Peer(), dst: testDomain.Service("b"), reach: app.get, source: far.Peer().String()}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -166,7 +166,7 @@ func (b *httpBench) acceptClients(ctx context.Context, l net.Listener, side *htt
 			return
 		}
 		conns.Go(func() {
-			s := newConnStream(c)
+			s := newConnStream(c, nil)
 			side.near(s).serve(ctx)
 			s.Cancel(reason.OK)
 		})

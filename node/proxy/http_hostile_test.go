@@ -284,7 +284,7 @@ func TestHTTPCutFromOutsideEndsEverythingUnderWay(t *testing.T) {
 	b := &httpBench{t: t}
 	b.apply(allowAll())
 	g := &testGate{bench: b, src: testDomain.Service("a"), dst: testDomain.Service("b")}
-	a := newHTTPApp(App{"tcp", app.Listener.Addr().String()}, time.Second, cfg)
+	a := newHTTPApp(App{"tcp", app.Listener.Addr().String()}, time.Second, nil, cfg)
 	defer a.close()
 	g.reach = a.get
 	clientEnd, proxyEnd := net.Pipe()
@@ -293,7 +293,7 @@ func TestHTTPCutFromOutsideEndsEverythingUnderWay(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s := newConnStream(proxyEnd)
+		s := newConnStream(proxyEnd, nil)
 		(&httpSide{cfg: cfg, gate: g}).near(s).serve(ctx)
 		s.Cancel(reason.OK)
 	}()

@@ -211,7 +211,7 @@ func TestHTTPPoolForgetsWhatIsOldDeadOrTooMuch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	talking := newConnStream(conn)
+	talking := newConnStream(conn, nil)
 	defer talking.Cancel(reason.OK)
 	<-said
 	waitFor(t, func() bool { return !talking.quiet() })

@@ -22,13 +22,13 @@ type halfCloser interface {
 
 // newNear wraps a connection that was just accepted or dialled. Only TCP and unix
 // sockets reach it.
-func newNear(c net.Conn) *nearConn {
+func (p *Proxy) newNear(c net.Conn) *nearConn {
 	n := &nearConn{}
 	n.conn, _ = c.(halfCloser)
 	if n.tcp, _ = c.(*net.TCPConn); n.tcp != nil {
 		_ = n.tcp.SetNoDelay(true) // Go's default; said here because orders depend on it
 	}
-	n.raw = newRawIO(c)
+	n.raw = newRawIO(c, p.deps.Awake)
 	return n
 }
 

@@ -8,6 +8,8 @@ import (
 	"os"
 	"syscall"
 	"unsafe"
+
+	"fire/transport/spin"
 )
 
 // rawIO reads and writes a socket without telling Go's scheduler of each system call.
@@ -21,13 +23,14 @@ type rawIO struct {
 
 // rawOp is one direction; it belongs to that direction's one goroutine.
 type rawOp struct {
+	awake *spin.Spinner // told of each read
 	run   func(fd uintptr) bool
 	p     []byte
 	n     int
 	errno syscall.Errno
 }
 
-func newRawIO(c net.Conn) *rawIO {
+func newRawIO(c net.Conn, awake *spin.Spinner) *rawIO {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
 		return nil
@@ -36,7 +39,9 @@ func newRawIO(c net.Conn) *rawIO {
 	if err != nil {
 		return nil
 	}
+	awake.Watch(raw)
 	q := &rawIO{raw: raw}
+	q.in.awake = awake
 	q.in.run = q.in.receive
 	q.out.run = q.out.send
 	return q
@@ -73,6 +78,7 @@ func (o *rawOp) receive(fd uintptr) bool {
 			return false
 		}
 		o.n, o.errno = n, errno
+		o.awake.Moved(spin.Local)
 		return true
 	}
 }

@@ -2,12 +2,16 @@
 
 package proxy
 
-import "net"
+import (
+	"net"
+
+	"fire/transport/spin"
+)
 
 // rawIO exists on Linux only, for two architectures.
 type rawIO struct{}
 
-func newRawIO(net.Conn) *rawIO { return nil }
+func newRawIO(net.Conn, *spin.Spinner) *rawIO { return nil }
 
 func (*rawIO) read([]byte) (int, error)  { return 0, net.ErrClosed }
 func (*rawIO) write([]byte) (int, error) { return 0, net.ErrClosed }

@@ -16,6 +16,7 @@ import (
 	"fire/policy/reason"
 	"fire/transport"
 	"fire/transport/meter"
+	"fire/transport/spin"
 
 	"golang.org/x/time/rate"
 )
@@ -54,6 +55,7 @@ type Deps struct {
 	Meter      *meter.Page
 	Apps       map[string]App       // by service
 	AppFailed  func(service string) // an application did not take a connection; may be nil
+	Awake      *spin.Spinner        // told of what applications send; nil is nobody
 	Log        *slog.Logger
 }
 

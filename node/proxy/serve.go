@@ -250,5 +250,5 @@ func (p *Proxy) dialApp(ctx context.Context, service string) (*nearConn, error) 
 		}
 		return nil, reason.New(reason.AppUnreachable, "%s at %s: %w", service, app.Address, err)
 	}
-	return newNear(c), nil
+	return p.newNear(c), nil
 }

@@ -96,7 +96,7 @@ func (p *Proxy) accept(ctx context.Context, u *upstream) {
 			}
 			continue
 		}
-		near := newNear(c)
+		near := p.newNear(c)
 		if u.open.Add(1) > u.max {
 			u.open.Add(-1)
 			why := reason.New(reason.TooManyConnections, "upstream.%s has max_connections = %d open", u.name, u.max)

@@ -100,7 +100,7 @@ func (m *mesh) host(name string) *host {
 	}
 	cfg := quic.Default()
 	cfg.HeartbeatMisses = 20 // a busy test machine is no dead peer
-	e, err := quic.New(pc, cfg, silentLog())
+	e, err := quic.New(pc, cfg, nil, silentLog())
 	if err != nil {
 		m.t.Fatal(err)
 	}

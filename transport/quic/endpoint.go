@@ -13,6 +13,7 @@ import (
 
 	"fire/policy/reason"
 	"fire/transport"
+	"fire/transport/spin"
 
 	quicgo "github.com/quic-go/quic-go"
 )
@@ -51,7 +52,8 @@ type Stats struct {
 }
 
 // New takes pc over and closes it in Close. Nothing is read before Listen or Dial.
-func New(pc net.PacketConn, cfg Config, log *slog.Logger) (*Endpoint, error) {
+// awake is told of what is read; nil is nobody.
+func New(pc net.PacketConn, cfg Config, awake *spin.Spinner, log *slog.Logger) (*Endpoint, error) {
 	var err error
 	cfg.Check(func(key, problem string) { err = errors.Join(err, fmt.Errorf("quic.%s: %s", key, problem)) })
 	if err != nil {
@@ -60,7 +62,7 @@ func New(pc net.PacketConn, cfg Config, log *slog.Logger) (*Endpoint, error) {
 	e := &Endpoint{cfg: cfg, log: log, conn: pc, sessions: map[*session]struct{}{}}
 	e.gate = newGate(cfg, log, &e.count)
 	e.transport = &quicgo.Transport{
-		Conn:                             fast(pc),
+		Conn:                             fast(pc, awake),
 		ConnectionIDLength:               8,
 		DisableVersionNegotiationPackets: true, // both ends are fire; a stranger gets no answer
 		VerifySourceAddress:              e.gate.mustProveAddress,

@@ -40,12 +40,12 @@ func overCable(t *testing.T, test func(t *testing.T, c *cable, a, b transport.Se
 			t.Fatal(err)
 		}
 		defer net0.Close()
-		client, err := New(one, Default(), quiet())
+		client, err := New(one, Default(), nil, quiet())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer client.Close()
-		server, err := New(two, Default(), quiet())
+		server, err := New(two, Default(), nil, quiet())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -164,7 +164,7 @@ func TestConfigDefaultsPassTheirOwnCheck(t *testing.T) {
 	if bad < 7 {
 		t.Errorf("%d problems in an empty configuration", bad)
 	}
-	if _, err := New(nil, Config{}, quiet()); err == nil || !strings.Contains(err.Error(), "quic.heartbeat_interval") {
+	if _, err := New(nil, Config{}, nil, quiet()); err == nil || !strings.Contains(err.Error(), "quic.heartbeat_interval") {
 		t.Errorf("New: %v", err)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"unsafe"
 
+	"fire/transport/spin"
+
 	"golang.org/x/net/ipv4"
 )
 
@@ -25,6 +27,7 @@ type socket struct {
 	*net.UDPConn
 	raw   syscall.RawConn
 	inet6 bool
+	awake *spin.Spinner // told of each batch
 
 	// of the one reader
 	batch readBatch
@@ -54,7 +57,7 @@ type mmsghdr struct {
 }
 
 // fast returns pc with the quicker calls, or pc itself when it is no UDP socket.
-func fast(pc net.PacketConn) net.PacketConn {
+func fast(pc net.PacketConn, awake *spin.Spinner) net.PacketConn {
 	c, ok := pc.(*net.UDPConn)
 	if !ok {
 		return pc
@@ -63,7 +66,7 @@ func fast(pc net.PacketConn) net.PacketConn {
 	if err != nil {
 		return pc
 	}
-	s := &socket{UDPConn: c, raw: raw}
+	s := &socket{UDPConn: c, raw: raw, awake: awake}
 	known := false
 	if err := raw.Control(func(fd uintptr) {
 		switch sa, _ := syscall.Getsockname(int(fd)); sa.(type) {
@@ -75,6 +78,7 @@ func fast(pc net.PacketConn) net.PacketConn {
 	}); err != nil || !known {
 		return pc
 	}
+	awake.Watch(raw)
 	s.in = s.receive
 	s.out.New = func() any { return newWriteOp() }
 	return s
@@ -122,6 +126,7 @@ func (s *socket) receive(fd uintptr) bool {
 			return false
 		}
 		b.n, b.errno = int(n), errno
+		s.awake.Moved(spin.Mesh)
 		return true
 	}
 }

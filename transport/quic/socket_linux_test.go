@@ -30,9 +30,9 @@ func TestSocketSpeaksAsUDPConnDoes(t *testing.T) {
 				t.Skipf("no such address family here: %v", err)
 			}
 			defer peer.Close()
-			s, ok := fast(own).(*socket)
+			s, ok := fast(own, nil).(*socket)
 			if !ok {
-				t.Fatalf("fast gives %T", fast(own))
+				t.Fatalf("fast gives %T", fast(own, nil))
 			}
 			to := peer.LocalAddr().(*net.UDPAddr)
 			for _, size := range []int{1, 1452} {
@@ -88,7 +88,7 @@ func holdBatch(t *testing.T, s *socket, msg []byte, from *net.UDPAddr, n int) {
 }
 
 func TestSocketReadEndsWithItsDeadlineAndItsSocket(t *testing.T) {
-	s := fast(loopback(t)).(*socket)
+	s := fast(loopback(t), nil).(*socket)
 	ms := []ipv4.Message{{Buffers: [][]byte{make([]byte, 10)}, OOB: make([]byte, 64)}}
 	s.SetReadDeadline(time.Now().Add(time.Millisecond))
 	if _, err := s.ReadBatch(ms, 0); err == nil || !err.(net.Error).Timeout() {

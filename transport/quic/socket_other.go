@@ -2,8 +2,12 @@
 
 package quic
 
-import "net"
+import (
+	"net"
+
+	"fire/transport/spin"
+)
 
 // fast returns pc: the quicker calls of socket_linux.go exist on Linux only, for
 // two architectures.
-func fast(pc net.PacketConn) net.PacketConn { return pc }
+func fast(pc net.PacketConn, _ *spin.Spinner) net.PacketConn { return pc }

@@ -79,7 +79,7 @@ func loopback(t testing.TB) net.PacketConn {
 
 func endpoint(t testing.TB, pc net.PacketConn, cfg Config) *Endpoint {
 	t.Helper()
-	e, err := New(pc, cfg, quiet())
+	e, err := New(pc, cfg, nil, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
