@@ -77,7 +77,7 @@ func (s *Spinner) Watch(c syscall.RawConn) {
 
 // Moved says that something of that kind has just been read.
 func (s *Spinner) Moved(k Kind) {
-	if s == nil {
+	if s == nil || !s.allowed.Load() {
 		return
 	}
 	s.kind.Store(uint32(k))
@@ -120,7 +120,7 @@ func (s *Spinner) Run(ctx context.Context) error {
 			seen = moves // busy: there is no sleep to keep from
 			continue
 		}
-		if w := s.windows[last].now; w > 0 && s.allowed.Load() {
+		if w := s.windows[last].now; w > 0 {
 			if way = slept; s.trials[last].look() {
 				way = looked
 				s.look(w, seen)
