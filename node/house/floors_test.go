@@ -33,6 +33,7 @@ var floors = map[string]struct {
 	"policy/pki":              {2, "CA, join tokens, certificates, the one verify function"},
 	"twin":                    {2, "the live graph"},
 	"transport/quic":          {3, "sessions over QUIC, heartbeats, flood limits"},
+	"transport/shm":           {3, "rings in shared memory between processes"},
 	"transport/balance":       {3, "choosing an endpoint; ejection"},
 	"transport/transporttest": {3, "the conformance suite of every transport"},
 	"node/admin":              {4, "the unix-socket API and metrics"},

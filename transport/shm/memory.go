@@ -1,0 +1,133 @@
+package shm
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"os"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	sealFutureWrite = 0x10 // F_SEAL_FUTURE_WRITE, Linux 5.1
+	sealsWanted     = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | sealFutureWrite | unix.F_SEAL_SEAL
+)
+
+// createMemory makes memory of that size whose pages exist: a page that had to be
+// found later could be a SIGBUS then.
+func createMemory(name string, size int) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, fmt.Errorf("memory of %s: %w", name, err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	err = unix.Ftruncate(fd, int64(size))
+	if err == nil {
+		err = unix.Fallocate(fd, 0, 0, int64(size))
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("memory of %s, %d bytes: %w", name, size, err), f.Close())
+	}
+	return f, nil
+}
+
+// Seal ends all further ways to write to the memory but the mapping that is there, and
+// all ways to change its size. The broker calls it when the one that writes has mapped.
+func Seal(f *os.File) error {
+	_, err := control(f, func(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, sealsWanted) })
+	if err != nil {
+		return fmt.Errorf("seal %s: %w", f.Name(), err)
+	}
+	return nil
+}
+
+// checkSealed refuses memory that its owner could still shrink under a reader (SIGBUS)
+// or that somebody else could still come to write.
+func checkSealed(f *os.File) error {
+	seals, err := control(f, func(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0) })
+	if err != nil {
+		return fmt.Errorf("%s is no sealable memory: %w", f.Name(), err)
+	}
+	if seals&sealsWanted != sealsWanted {
+		return fmt.Errorf("%s has seals %#x, %#x are wanted", f.Name(), seals, sealsWanted)
+	}
+	return nil
+}
+
+func control(f *os.File, do func(fd int) (int, error)) (n int, err error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	if cerr := raw.Control(func(fd uintptr) { n, err = do(int(fd)) }); cerr != nil {
+		return 0, cerr
+	}
+	return n, err
+}
+
+// memory is a mapping. Words in it are reached by at; offsets are constants or have
+// been checked by who has them.
+type memory struct {
+	b    []byte
+	base unsafe.Pointer
+}
+
+// mapMemory maps all of f; its size must be one that want accepts.
+func mapMemory(f *os.File, writable bool, want func(size int64) bool) (memory, error) {
+	var st unix.Stat_t
+	if _, err := control(f, func(fd int) (int, error) { return 0, unix.Fstat(fd, &st) }); err != nil {
+		return memory{}, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	if !want(st.Size) {
+		return memory{}, fmt.Errorf("%s has %d bytes, which no such memory has", f.Name(), st.Size)
+	}
+	prot := unix.PROT_READ
+	if writable {
+		prot |= unix.PROT_WRITE
+	}
+	var b []byte
+	_, err := control(f, func(fd int) (n int, err error) {
+		b, err = unix.Mmap(fd, 0, int(st.Size), prot, unix.MAP_SHARED|unix.MAP_POPULATE)
+		return 0, err
+	})
+	if err != nil {
+		return memory{}, fmt.Errorf("map %s: %w", f.Name(), err)
+	}
+	return memory{b, unsafe.Pointer(unsafe.SliceData(b))}, nil
+}
+
+func (m memory) unmap() error {
+	if m.b == nil {
+		return nil
+	}
+	return unix.Munmap(m.b)
+}
+
+func (m memory) word(off uintptr) *uint64 { return (*uint64)(unsafe.Add(m.base, off)) }
+func (m memory) half(off uintptr) *uint32 { return (*uint32)(unsafe.Add(m.base, off)) }
+
+func (m memory) load(off uintptr) uint64     { return atomic.LoadUint64(m.word(off)) }
+func (m memory) loadHalf(off uintptr) uint32 { return atomic.LoadUint32(m.half(off)) }
+func (m memory) store(off uintptr, v uint64) { atomic.StoreUint64(m.word(off), v) }
+func (m memory) storeHalf(off uintptr, v uint32) {
+	atomic.StoreUint32(m.half(off), v)
+}
+
+// checkHead refuses memory of another kind, version or layout.
+func (m memory) checkHead(magic uint64, what string) error {
+	if got := m.load(offMagic); got != magic {
+		return fmt.Errorf("this is no %s of a ring: it begins with %#x", what, got)
+	}
+	if v := m.loadHalf(offVersion); v != Version {
+		return fmt.Errorf("the %s has layout version %d, this program knows %d; update the older of both", what, v, Version)
+	}
+	if h := m.load(offHash); h != layoutHash {
+		return fmt.Errorf("the %s has layout hash %016x, this program's is %016x: one of both was built from a changed layout", what, h, uint64(layoutHash))
+	}
+	return nil
+}
+
+func validLines(n uint64) bool { return n >= linesMin && n <= linesMax && bits.OnesCount64(n) == 1 }

@@ -1,0 +1,275 @@
+package shm
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+)
+
+// readersMax is how many readers one ring may have: the writer looks at each after
+// each message.
+const readersMax = 32
+
+// sampleEvery is how many messages share one look at the clock; a power of two.
+const sampleEvery = 1024
+
+// Writer is the one writing end of a ring. Offer, Claim, Commit and Abort belong to one
+// goroutine; the rest may be called from any.
+type Writer struct {
+	ring *ring
+	gate gate
+
+	// of the writing goroutine
+	pos       uint64
+	limit     uint64 // the position that it may write up to without looking
+	intent    uint64 // broadcast: what readers have been told
+	lengthMax uint64
+	messages  uint64
+	claimed   unsafe.Pointer // nil: no claim
+	claimLen  uint64
+
+	readers atomic.Pointer[[]*Peer]
+
+	mu      sync.Mutex // of those that change readers; guards retired
+	retired []retired
+}
+
+// retired is a cursor that no longer counts and that the writing goroutine may still
+// be looking at: until it has published two more messages.
+type retired struct {
+	cursor *Peer
+	at     uint64 // messages
+}
+
+// retiredMax bounds the readers that came and went while the writer wrote nothing.
+const retiredMax = 256
+
+// Peer is a reader as the writer sees it.
+type Peer struct {
+	memory
+	position *uint64
+	asleep   *uint32
+}
+
+// OpenWriter maps the ring for writing. data is not sealed yet; the broker seals it
+// when it hears that this has succeeded.
+func OpenWriter(data, gateFile *os.File) (*Writer, error) {
+	r, err := openRing(data, true)
+	if err != nil {
+		return nil, err
+	}
+	if r.load(offWritten+8*countMessages) != 0 || r.load(offIntent) != 0 {
+		r.unmap()
+		return nil, fmt.Errorf("%s has had a writer; a new one needs a new ring", data.Name())
+	}
+	g, err := openGate(gateFile, r.info.Epoch)
+	if err != nil {
+		return nil, errors.Join(err, r.unmap())
+	}
+	w := &Writer{ring: r, gate: g, lengthMax: min(MessageMax, r.size/4*lineBytes-headerBytes)}
+	w.readers.Store(new([]*Peer))
+	expectFences()
+	return w, nil
+}
+
+// Info is what the ring says of itself.
+func (w *Writer) Info() Info { return w.ring.info }
+
+// State is what the broker says of the channel, and its reason's number.
+func (w *Writer) State() (State, uint32) { return w.gate.now() }
+
+// AddReader lets the writer respect and wake a reader. It returns what RemoveReader wants.
+func (w *Writer) AddReader(cursor *os.File) (*Peer, error) {
+	if err := checkSealed(cursor); err != nil {
+		return nil, err
+	}
+	m, err := openCursor(cursor, false, w.ring.info.Epoch)
+	if err != nil {
+		return nil, err
+	}
+	c := &Peer{m, m.word(offPosition), m.half(offAsleep)}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.reap()
+	old := *w.readers.Load()
+	if len(old) == readersMax || len(w.retired) == retiredMax {
+		return nil, errors.Join(fmt.Errorf("ring %s has %d readers and %d that have just left, the limits are %d and %d",
+			w.ring.info.Name, len(old), len(w.retired), readersMax, retiredMax), m.unmap())
+	}
+	now := append(slices.Clone(old), c)
+	w.readers.Store(&now)
+	return c, nil
+}
+
+// RemoveReader forgets a reader: the writer waits for it no longer.
+func (w *Writer) RemoveReader(c *Peer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	old := *w.readers.Load()
+	i := slices.Index(old, c)
+	if i < 0 {
+		return
+	}
+	now := slices.Delete(slices.Clone(old), i, i+1)
+	w.readers.Store(&now)
+	w.retired = append(w.retired, retired{c, w.ring.load(offWritten + 8*countMessages)})
+	w.reap()
+}
+
+// reap unmaps the cursors that the writing goroutine has left behind.
+func (w *Writer) reap() {
+	messages := w.ring.load(offWritten + 8*countMessages)
+	w.retired = slices.DeleteFunc(w.retired, func(r retired) bool { return messages >= r.at+2 && r.cursor.unmap() == nil })
+}
+
+// Offer writes one message and publishes it. It never waits.
+func (w *Writer) Offer(typ uint16, p []byte) Result {
+	line, res := w.reserve(uint64(len(p)))
+	if res != Sent {
+		return res
+	}
+	copy(unsafe.Slice((*byte)(unsafe.Add(line, offPayload)), len(p)), p)
+	w.publish(line, uint64(len(p)), typ)
+	return Sent
+}
+
+// Claim gives n bytes of the ring to be filled in place; Commit publishes them, Abort
+// gives them back. Nothing is seen before Commit. A claim that was not ended is aborted
+// by the next.
+func (w *Writer) Claim(n int) ([]byte, Result) {
+	line, res := w.reserve(uint64(n))
+	if res != Sent {
+		return nil, res
+	}
+	w.claimed, w.claimLen = line, uint64(n)
+	return unsafe.Slice((*byte)(unsafe.Add(line, offPayload)), n), Sent
+}
+
+// Commit publishes the first n bytes of the claim. It does nothing without one.
+func (w *Writer) Commit(typ uint16, n int) {
+	if w.claimed == nil || n < 0 || uint64(n) > w.claimLen {
+		return
+	}
+	line := w.claimed
+	w.claimed = nil
+	w.publish(line, uint64(n), typ)
+}
+
+// Abort gives the claim back.
+func (w *Writer) Abort() { w.claimed = nil }
+
+// reserve finds contiguous room for n bytes, padding up to the end of the memory where
+// it must.
+func (w *Writer) reserve(n uint64) (unsafe.Pointer, Result) {
+	if !w.gate.open() {
+		return nil, Shut
+	}
+	if n > w.lengthMax {
+		return nil, TooLong
+	}
+	r, need := w.ring, linesOf(n)
+	if left := r.size - w.pos&r.mask; left < need {
+		if !w.may(left + need) {
+			return nil, Full
+		}
+		line := r.line(w.pos)
+		*(*uint64)(unsafe.Add(line, offLength)) = left*lineBytes - headerBytes | flagPad<<48
+		storeRelease((*uint64)(line), w.pos+r.key1)
+		w.pos += left
+		r.store(offWritten+8*countPadding, r.load(offWritten+8*countPadding)+left)
+	} else if w.pos+need > w.limit && !w.may(need) {
+		return nil, Full
+	}
+	return r.line(w.pos), Sent
+}
+
+// publish writes the head and lets the message be seen.
+func (w *Writer) publish(line unsafe.Pointer, n uint64, typ uint16) {
+	head := n | uint64(typ)<<32
+	if w.messages&(sampleEvery-1) == 0 {
+		head |= flagSample << 48
+		w.ring.store(offSampledAt, uint64(monotonic()))
+		w.ring.store(offSampled, w.pos+1)
+	}
+	*(*uint64)(unsafe.Add(line, offLength)) = head
+	storeRelease((*uint64)(line), w.pos+w.ring.key1)
+	w.pos += linesOf(n)
+	w.messages++
+	*w.ring.word(offWritten) = w.messages // countMessages: nobody decides by it
+	*w.ring.word(offWritten + 8*countBytes) += n
+	*w.ring.word(offWritten + 8*countPosition) = w.pos
+	for _, c := range *w.readers.Load() {
+		if atomic.LoadUint32(c.asleep) != 0 {
+			w.wake()
+			return
+		}
+	}
+}
+
+// may raises the limit so that need more lines can be written, if it is allowed.
+func (w *Writer) may(need uint64) bool {
+	r := w.ring
+	if w.pos+need <= w.limit {
+		return true
+	}
+	if r.info.Discipline == Broadcast {
+		w.mark(need)
+		return true
+	}
+	limit := w.pos + r.size
+	for _, c := range *w.readers.Load() {
+		if p := atomic.LoadUint64(c.position); p <= w.pos { // one that runs ahead lies, to its own harm
+			limit = min(limit, p+r.size)
+		}
+	}
+	if len(*w.readers.Load()) == 0 {
+		limit = r.size // nobody has read anything
+	}
+	w.limit = limit
+	if w.pos+need > limit {
+		r.store(offWritten+8*countFull, r.load(offWritten+8*countFull)+1)
+		return false
+	}
+	return true
+}
+
+// mark tells a broadcast's readers how far the writer goes from here on, and where the
+// next message begins.
+func (w *Writer) mark(need uint64) {
+	r := w.ring
+	step := r.size / 8
+	w.limit = w.pos + max(need, step)
+	m := r.load(offMark) + 1
+	r.store(offMarks+16*uintptr(m&1), w.pos)
+	r.store(offMarks+16*uintptr(m&1)+8, w.messages)
+	storeRelease(r.word(offMark), m)
+	r.store(offIntent, w.limit)
+	storeFence() // before any line that it covers
+}
+
+// wake wakes the readers that sleep.
+func (w *Writer) wake() {
+	r := w.ring
+	r.store(offWritten+8*countBells, r.load(offWritten+8*countBells)+1)
+	atomic.AddUint32(r.half(offBell), 1)
+	futexWake(r.half(offBell))
+}
+
+// Close unmaps everything. No other method may be called any more.
+func (w *Writer) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var errs []error
+	for _, c := range *w.readers.Load() {
+		errs = append(errs, c.unmap())
+	}
+	for _, r := range w.retired {
+		errs = append(errs, r.cursor.unmap())
+	}
+	w.readers.Store(new([]*Peer))
+	return errors.Join(append(errs, w.gate.unmap(), w.ring.unmap())...)
+}
