@@ -136,6 +136,9 @@ func (x *dying) drain(t *testing.T) {
 // Offer and reads after each instruction: memory then is what a SIGKILL at that place
 // would leave, since a process that dies leaves all stores that it has made.
 func TestWriterStoppedAtAnyInstructionLeavesWholeMessages(t *testing.T) {
+	if raceDetector {
+		t.Skip("its own instructions are too many")
+	}
 	const wanted = 10_000 // instructions of this package; an Offer has about 150
 	for _, d := range []Discipline{Lane, Broadcast} {
 		t.Run(fmt.Sprintf("discipline %d", d), func(t *testing.T) {
