@@ -14,7 +14,7 @@ import (
 func benchVerb() *verb {
 	return &verb{
 		name: "bench", brief: "measure what a path through the mesh costs",
-		verbs: []*verb{{
+		verbs: append([]*verb{{
 			name: "mesh", brief: "measure a proxy pair beside direct TCP in one run",
 			about: `Two tables: ping_pong has one message on its way; fixed_rate is open loop, each latency counts from the moment when the message was due, so a stall is seen by all that fell due in it. Rounds of all paths are interleaved: look at differences and ratios, not at single figures. Without --target it starts a proxy pair and an echo server as processes of their own.`,
 			flags: []flag{outputFlag(),
@@ -52,7 +52,7 @@ func benchVerb() *verb {
 			flags:    []flag{{name: "protocol", kind: kindString, value: "WORD", def: "tcp", words: []string{"tcp", "http", "fix", "soupbin"}, brief: "what the address speaks: tcp, http, fix or soupbin"}},
 			examples: []example{{"fire bench pair 127.0.0.1:7777", "a path to measure with another tool"}},
 			run:      benchPair,
-		}},
+		}}, benchRingVerbs()...),
 	}
 }
 

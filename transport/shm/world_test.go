@@ -4,20 +4,21 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 )
 
 // channel is a ring as its broker makes it, with a writer.
 type channel struct {
-	t    *testing.T
+	t    testing.TB
 	spec Spec
 	data *os.File
 	gate *Gate
 	w    *Writer
 }
 
-func newChannel(t *testing.T, d Discipline, lines uint64) *channel {
+func newChannel(t testing.TB, d Discipline, lines uint64) *channel {
 	t.Helper()
 	c := &channel{t: t, spec: Spec{Name: "md-nyse", Discipline: d, Lines: lines, Epoch: 7, Key: 0x1122334455667788, Created: time.Unix(1700000000, 0)}}
 	var err error
@@ -89,3 +90,7 @@ func number(t *testing.T, p []byte, most int) uint64 {
 	}
 	return k
 }
+
+func newBenchChannel(b *testing.B, d Discipline) *channel { return newChannel(b, d, 4096) }
+
+func sizeName(n int) string { return strconv.Itoa(n) + "B" }

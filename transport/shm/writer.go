@@ -23,14 +23,22 @@ type Writer struct {
 	ring *ring
 	gate gate
 
-	// of the writing goroutine
-	pos       uint64
-	limit     uint64 // the position that it may write up to without looking
-	intent    uint64 // broadcast: what readers have been told
+	// constant, out of ring and gate: one load less for each message
+	state     *uint32
+	lines     unsafe.Pointer
+	mask      uint64
+	key1      uint64
+	counts    *[writerCounters]uint64
 	lengthMax uint64
-	messages  uint64
-	claimed   unsafe.Pointer // nil: no claim
-	claimLen  uint64
+
+	// of the writing goroutine
+	pos      uint64
+	clear    uint64 // up to there nothing has to be looked at: neither limit nor the memory's end
+	limit    uint64 // up to there the readers let it write
+	messages uint64
+	bytes    uint64
+	claimed  unsafe.Pointer // nil: no claim
+	claimLen uint64
 
 	readers atomic.Pointer[[]*Peer]
 
@@ -70,7 +78,8 @@ func OpenWriter(data, gateFile *os.File) (*Writer, error) {
 	if err != nil {
 		return nil, errors.Join(err, r.unmap())
 	}
-	w := &Writer{ring: r, gate: g, lengthMax: min(MessageMax, r.size/4*lineBytes-headerBytes)}
+	w := &Writer{ring: r, gate: g, state: g.state, lines: r.lines, mask: r.mask, key1: r.key1,
+		counts: (*[writerCounters]uint64)(unsafe.Pointer(r.word(offWritten))), lengthMax: min(MessageMax, r.size/4*lineBytes-headerBytes)}
 	w.readers.Store(new([]*Peer))
 	expectFences()
 	return w, nil
@@ -128,12 +137,15 @@ func (w *Writer) reap() {
 
 // Offer writes one message and publishes it. It never waits.
 func (w *Writer) Offer(typ uint16, p []byte) Result {
-	line, res := w.reserve(uint64(len(p)))
-	if res != Sent {
-		return res
+	n := uint64(len(p))
+	if w.pos+linesOf(n) > w.clear || atomic.LoadUint32(w.state) != uint32(Open) {
+		if res := w.reserve(n); res != Sent {
+			return res
+		}
 	}
+	line := unsafe.Add(w.lines, (w.pos&w.mask)*lineBytes)
 	copy(unsafe.Slice((*byte)(unsafe.Add(line, offPayload)), len(p)), p)
-	w.publish(line, uint64(len(p)), typ)
+	w.publish(line, n, typ)
 	return Sent
 }
 
@@ -141,12 +153,11 @@ func (w *Writer) Offer(typ uint16, p []byte) Result {
 // gives them back. Nothing is seen before Commit. A claim that was not ended is aborted
 // by the next.
 func (w *Writer) Claim(n int) ([]byte, Result) {
-	line, res := w.reserve(uint64(n))
-	if res != Sent {
+	if res := w.reserve(uint64(n)); res != Sent {
 		return nil, res
 	}
-	w.claimed, w.claimLen = line, uint64(n)
-	return unsafe.Slice((*byte)(unsafe.Add(line, offPayload)), n), Sent
+	w.claimed, w.claimLen = w.ring.line(w.pos), uint64(n)
+	return unsafe.Slice((*byte)(unsafe.Add(w.claimed, offPayload)), n), Sent
 }
 
 // Commit publishes the first n bytes of the claim. It does nothing without one.
@@ -162,29 +173,30 @@ func (w *Writer) Commit(typ uint16, n int) {
 // Abort gives the claim back.
 func (w *Writer) Abort() { w.claimed = nil }
 
-// reserve finds contiguous room for n bytes, padding up to the end of the memory where
-// it must.
-func (w *Writer) reserve(n uint64) (unsafe.Pointer, Result) {
-	if !w.gate.open() {
-		return nil, Shut
+// reserve makes contiguous room for n bytes at pos, padding up to the end of the memory
+// where it must.
+func (w *Writer) reserve(n uint64) Result {
+	if atomic.LoadUint32(w.state) != uint32(Open) {
+		return Shut
 	}
 	if n > w.lengthMax {
-		return nil, TooLong
+		return TooLong
 	}
 	r, need := w.ring, linesOf(n)
 	if left := r.size - w.pos&r.mask; left < need {
 		if !w.may(left + need) {
-			return nil, Full
+			return Full
 		}
 		line := r.line(w.pos)
 		*(*uint64)(unsafe.Add(line, offLength)) = left*lineBytes - headerBytes | flagPad<<48
 		storeRelease((*uint64)(line), w.pos+r.key1)
 		w.pos += left
-		r.store(offWritten+8*countPadding, r.load(offWritten+8*countPadding)+left)
-	} else if w.pos+need > w.limit && !w.may(need) {
-		return nil, Full
+		w.counts[countPadding] += left
+	} else if !w.may(need) {
+		return Full
 	}
-	return r.line(w.pos), Sent
+	w.clear = min(w.limit, w.pos|r.mask+1) // the end of this lap
+	return Sent
 }
 
 // publish writes the head and lets the message be seen.
@@ -196,12 +208,12 @@ func (w *Writer) publish(line unsafe.Pointer, n uint64, typ uint16) {
 		w.ring.store(offSampled, w.pos+1)
 	}
 	*(*uint64)(unsafe.Add(line, offLength)) = head
-	storeRelease((*uint64)(line), w.pos+w.ring.key1)
+	storeRelease((*uint64)(line), w.pos+w.key1)
 	w.pos += linesOf(n)
 	w.messages++
-	*w.ring.word(offWritten) = w.messages // countMessages: nobody decides by it
-	*w.ring.word(offWritten + 8*countBytes) += n
-	*w.ring.word(offWritten + 8*countPosition) = w.pos
+	w.bytes += n
+	// What follows is for those who look; nobody decides by it.
+	w.counts[countMessages], w.counts[countBytes], w.counts[countPosition] = w.messages, w.bytes, w.pos
 	for _, c := range *w.readers.Load() {
 		if atomic.LoadUint32(c.asleep) != 0 {
 			w.wake()
@@ -210,7 +222,7 @@ func (w *Writer) publish(line unsafe.Pointer, n uint64, typ uint16) {
 	}
 }
 
-// may raises the limit so that need more lines can be written, if it is allowed.
+// may reports whether need more lines can be written, looking anew when it must.
 func (w *Writer) may(need uint64) bool {
 	r := w.ring
 	if w.pos+need <= w.limit {
@@ -220,18 +232,19 @@ func (w *Writer) may(need uint64) bool {
 		w.mark(need)
 		return true
 	}
+	readers := *w.readers.Load()
 	limit := w.pos + r.size
-	for _, c := range *w.readers.Load() {
+	for _, c := range readers {
 		if p := atomic.LoadUint64(c.position); p <= w.pos { // one that runs ahead lies, to its own harm
 			limit = min(limit, p+r.size)
 		}
 	}
-	if len(*w.readers.Load()) == 0 {
+	if len(readers) == 0 {
 		limit = r.size // nobody has read anything
 	}
 	w.limit = limit
 	if w.pos+need > limit {
-		r.store(offWritten+8*countFull, r.load(offWritten+8*countFull)+1)
+		w.counts[countFull]++
 		return false
 	}
 	return true
@@ -254,7 +267,7 @@ func (w *Writer) mark(need uint64) {
 // wake wakes the readers that sleep.
 func (w *Writer) wake() {
 	r := w.ring
-	r.store(offWritten+8*countBells, r.load(offWritten+8*countBells)+1)
+	w.counts[countBells]++
 	atomic.AddUint32(r.half(offBell), 1)
 	futexWake(r.half(offBell))
 }

@@ -1,0 +1,173 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+)
+
+// RingSchema names the JSON form of RingResult.
+const RingSchema = "fire.bench.ring/v1"
+
+// RingConfig says what is measured of the shared-memory ring.
+type RingConfig struct {
+	Rounds    int           // default 5
+	RoundTime time.Duration // of one row in a round; default 300 ms
+	Rate      int           // messages per second of the fixed_rate rows; default 100,000
+	Lines     uint64        // capacity of each ring; default 4096 lines, 256 KiB
+	Cores     [2]int        // where the two processes run; default 0 and 1
+	Rivals    []RingRival   // measured beside, in the same rounds
+}
+
+// RingRival is another way for two processes to talk. A rival that cannot run says why
+// and is shown as not run.
+type RingRival interface {
+	Name() string
+	// Measure runs one round of d and returns its rows.
+	Measure(ctx context.Context, d time.Duration, cores [2]int) ([]RingRow, error)
+}
+
+// DefaultRing is what `fire bench ring` does without flags.
+func DefaultRing() RingConfig {
+	return RingConfig{Rounds: 5, RoundTime: 300 * time.Millisecond, Rate: 100_000, Lines: 4096, Cores: [2]int{0, 1}}
+}
+
+// Check returns every problem at once.
+func (c *RingConfig) Check() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Rounds < 1 || c.Rounds > 1000 {
+		bad("rounds %d is not 1 to 1000", c.Rounds)
+	}
+	if c.RoundTime < 10*time.Millisecond || c.RoundTime > time.Minute {
+		bad("round time %v is not 10ms to 1m", c.RoundTime)
+	}
+	if c.Rate < 1000 || c.Rate > 2_000_000 {
+		bad("rate %d is not 1000 to 2000000 messages/s", c.Rate)
+	}
+	if c.Lines < 256 || c.Lines > 1<<20 || c.Lines&(c.Lines-1) != 0 {
+		bad("%d lines is no power of two from 256 to 1048576", c.Lines)
+	}
+	if c.Cores[0] == c.Cores[1] {
+		bad("cores %d and %d are one: two processes that spin need two", c.Cores[0], c.Cores[1])
+	}
+	for _, core := range c.Cores {
+		if core < 0 || core >= 1024 {
+			bad("core %d is not 0 to 1023", core)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// The rows of a RingResult.
+const (
+	RowBounce     = "bounce"     // one word that two processes hand to and fro; half a round trip
+	RowPingPong   = "ping_pong"  // one message on its way; half a round trip
+	RowFixedRate  = "fixed_rate" // one way, from the moment when the message was due
+	RowThroughput = "throughput" // as many as go through
+	RowHiccup     = "hiccup"     // gaps of a loop that only looks at the clock
+)
+
+// RingRow is one figure with its distribution, all rounds together. Latencies are one
+// way, in nanoseconds.
+type RingRow struct {
+	Table     string  `json:"table"`
+	Path      string  `json:"path"` // "raw", "fire lane", "fire broadcast" or a rival's
+	SizeBytes int     `json:"size_bytes,omitempty"`
+	Messages  uint64  `json:"messages_total"`
+	PerSecond float64 `json:"messages_per_second,omitempty"`
+
+	MeanNS float64 `json:"mean_ns,omitempty"`
+	P50NS  int64   `json:"p50_ns,omitempty"`
+	P99NS  int64   `json:"p99_ns,omitempty"`
+	P999NS int64   `json:"p999_ns,omitempty"`
+	P9999  int64   `json:"p9999_ns,omitempty"`
+	MaxNS  int64   `json:"max_ns,omitempty"`
+
+	RoundP50NS     []int64   `json:"round_p50_ns,omitempty"`
+	RoundPerSecond []float64 `json:"round_messages_per_second,omitempty"`
+
+	Mallocs  *uint64 `json:"mallocs_total,omitempty"`  // of both processes while measuring
+	Switches *uint64 `json:"switches_total,omitempty"` // context switches of both measuring threads
+	NotRun   string  `json:"not_run,omitempty"`        // why a rival has no figures
+
+	latency nanos
+}
+
+// RingResult is one run.
+type RingResult struct {
+	StartedAt time.Time `json:"started_at"`
+	CPUs      int       `json:"cpus"`
+	GoVersion string    `json:"go_version"`
+	Cores     [2]int    `json:"cores"`
+	Topology  string    `json:"topology"`
+	Rounds    int       `json:"rounds"`
+	RoundNS   int64     `json:"round_ns"`
+	Lines     uint64    `json:"lines"`
+	ClockNS   float64   `json:"clock_ns"` // one look at the clock, which is in every latency once
+
+	BounceP50NS       int64   `json:"bounce_p50_ns"`
+	RingP50NS         int64   `json:"ring_p50_ns"` // ping_pong at 48 bytes
+	RatioP50ToBounce  float64 `json:"ratio_p50_to_bounce"`
+	MessagesPerSec64B float64 `json:"messages_per_second_64b"` // throughput of the lane
+
+	Rows []RingRow `json:"rows"`
+}
+
+// RunRing measures the ring between two processes. peer is the command that starts this
+// program as the other one (RingPeer).
+func RunRing(ctx context.Context, cfg RingConfig, peer []string, progress func(string)) (*RingResult, error) {
+	if err := cfg.Check(); err != nil {
+		return nil, err
+	}
+	if err := supported(); err != nil {
+		return nil, err
+	}
+	if progress == nil {
+		progress = func(string) {}
+	}
+	res := &RingResult{StartedAt: time.Now(), CPUs: runtime.NumCPU(), GoVersion: runtime.Version(), Cores: cfg.Cores,
+		Topology: topology(cfg.Cores), Rounds: cfg.Rounds, RoundNS: int64(cfg.RoundTime), Lines: cfg.Lines, ClockNS: clockCost()}
+	rows := newRingRows()
+	for round := range cfg.Rounds {
+		progress(fmt.Sprintf("round %d of %d: fire", round+1, cfg.Rounds))
+		if err := measureRing(ctx, cfg, peer, rows); err != nil {
+			return nil, err
+		}
+		for _, r := range cfg.Rivals {
+			progress(fmt.Sprintf("round %d of %d: %s", round+1, cfg.Rounds, r.Name()))
+			got, err := r.Measure(ctx, cfg.RoundTime, cfg.Cores)
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			if err != nil {
+				got = []RingRow{{Table: RowThroughput, Path: r.Name(), NotRun: err.Error()}}
+			}
+			for _, row := range got {
+				rows.add(row)
+			}
+		}
+	}
+	res.Rows = rows.finish()
+	res.summarize()
+	return res, ctx.Err()
+}
+
+// summarize fills the figures that people quote.
+func (r *RingResult) summarize() {
+	for i := range r.Rows {
+		switch row := &r.Rows[i]; {
+		case row.Table == RowBounce:
+			r.BounceP50NS = row.P50NS
+		case row.Table == RowPingPong && row.Path == pathLane && row.SizeBytes == 48:
+			r.RingP50NS = row.P50NS
+		case row.Table == RowThroughput && row.Path == pathLane && row.SizeBytes == 64:
+			r.MessagesPerSec64B = row.PerSecond
+		}
+	}
+	if r.BounceP50NS > 0 {
+		r.RatioP50ToBounce = float64(r.RingP50NS) / float64(r.BounceP50NS)
+	}
+}

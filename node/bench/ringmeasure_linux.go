@@ -1,0 +1,268 @@
+//go:build amd64 || arm64
+
+package bench
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"fire/transport/shm"
+)
+
+const (
+	pathRaw       = "raw"
+	pathLane      = "fire lane"
+	pathBroadcast = "fire broadcast"
+)
+
+// measureRing is one round with a peer of its own.
+func measureRing(ctx context.Context, cfg RingConfig, peer []string, rows *ringRows) (err error) {
+	w, err := startRingWorld(ctx, cfg, peer)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	defer context.AfterFunc(ctx, func() { w.gate.Set(shm.Closed, 0) })() // ends both loops
+	done := make(chan error, 1)
+	go func() {
+		m := &ringMeasure{w: w, cfg: cfg, ctx: ctx, rows: rows, tickNS: tickRate()}
+		done <- m.all()
+	}()
+	return <-done
+}
+
+// ringMeasure is this side of one round. It belongs to one pinned thread.
+type ringMeasure struct {
+	w      *ringWorld
+	cfg    RingConfig
+	ctx    context.Context
+	rows   *ringRows
+	tickNS float64
+	hist   nanos
+}
+
+func (m *ringMeasure) all() error {
+	if err := pin(m.cfg.Cores[0]); err != nil {
+		return err
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	for _, step := range []func() error{
+		m.hiccup,
+		m.bounce,
+		func() error { return m.pingPong(48) },
+		func() error { return m.pingPong(64) },
+		func() error { return m.pingPong(1024) },
+		func() error { return m.fixedRate(48) },
+		func() error { return m.fixedRate(64) },
+		func() error { return m.fixedRate(1024) },
+		func() error { return m.throughput(pathLane, 64) },
+		func() error { return m.throughput(pathLane, 1024) },
+		func() error { return m.throughput(pathBroadcast, 64) },
+	} {
+		m.hist = nanos{}
+		runtime.GC()
+		if err := step(); err != nil {
+			return err
+		}
+		if err := m.ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *ringMeasure) ns(t uint64) int64 { return int64(float64(t) * m.tickNS) }
+
+// end is the tick at which a measurement that begins now is over.
+func (m *ringMeasure) end() uint64 { return ticks() + uint64(float64(m.cfg.RoundTime)/m.tickNS) }
+
+func (m *ringMeasure) hiccup() error {
+	end := m.end()
+	for last := ticks(); last < end; {
+		now := ticks()
+		m.hist.record(m.ns(now - last))
+		last = now
+	}
+	m.rows.add(RingRow{Table: RowHiccup, Path: pathRaw, Messages: m.hist.count, latency: m.hist})
+	return nil
+}
+
+func (m *ringMeasure) bounce() error {
+	if err := m.w.tell("bounce"); err != nil {
+		return err
+	}
+	word, end := m.w.word, m.end()
+	v := uint64(0)
+	for t0 := ticks(); t0 < end; {
+		word.Store(v + 1)
+		for word.Load() != v+2 {
+		}
+		v += 2
+		t1 := ticks()
+		if v > 2*bounceWarm {
+			m.hist.record(m.ns(t1-t0) / 2)
+		}
+		t0 = t1
+	}
+	word.Store(bounceStop)
+	if _, err := m.w.answer(); err != nil {
+		return err
+	}
+	word.Store(0)
+	m.rows.add(RingRow{Table: RowBounce, Path: pathRaw, Messages: m.hist.count, latency: m.hist})
+	return nil
+}
+
+const (
+	bounceWarm = 1000
+	bounceStop = 1 << 63
+)
+
+// wordPage is the peer's mapping of the bounced word.
+type wordPage struct{ word *atomic.Uint64 }
+
+func openWord(f *os.File) (*wordPage, error) {
+	_, word, err := mapWord(f)
+	return &wordPage{word}, err
+}
+
+func (p *wordPage) bounce() {
+	for v := uint64(1); ; v += 2 {
+		for {
+			if got := p.word.Load(); got == v {
+				break
+			} else if got == bounceStop {
+				return
+			}
+		}
+		p.word.Store(v + 1)
+	}
+}
+
+func (m *ringMeasure) pingPong(size int) error {
+	if err := m.w.tell("lane"); err != nil {
+		return err
+	}
+	p, end := make([]byte, size), m.end()
+	answered := false
+	each := func(uint16, []byte) { answered = true }
+	m0, s0 := mallocs(), switches()
+	for i, t0 := 0, ticks(); t0 < end; i++ {
+		if res := m.w.there.Offer(msgEcho, p); res != shm.Sent {
+			return m.refused(res)
+		}
+		for answered = false; !answered; {
+			if _, _, err := m.w.back.Poll(1, each); err != nil {
+				return err
+			}
+		}
+		t1 := ticks()
+		if i > bounceWarm {
+			m.hist.record(m.ns(t1-t0) / 2)
+		}
+		t0 = t1
+	}
+	count, err := m.stop(m.w.there, m0, s0)
+	if err == nil {
+		m.rows.add(RingRow{Table: RowPingPong, Path: pathLane, SizeBytes: size, Messages: m.hist.count, latency: m.hist,
+			Mallocs: &count.Mallocs, Switches: &count.Switches})
+	}
+	return err
+}
+
+// stop ends the peer's serving and returns what both have counted.
+func (m *ringMeasure) stop(w *shm.Writer, mallocs0, switches0 uint64) (peerCount, error) {
+	own, ownSwitches := mallocs()-mallocs0, switches()-switches0
+	for {
+		if res := w.Offer(msgStop, nil); res == shm.Sent {
+			break
+		} else if res != shm.Full {
+			return peerCount{}, m.refused(res)
+		}
+	}
+	c, err := m.w.answer()
+	c.Mallocs += own
+	c.Switches += ownSwitches
+	return c, err
+}
+
+func (m *ringMeasure) refused(res shm.Result) error {
+	if err := m.ctx.Err(); err != nil {
+		return err
+	}
+	return fmt.Errorf("the ring says %v", res)
+}
+
+// fixedRate sends each message when it is due; the peer takes the time since then.
+func (m *ringMeasure) fixedRate(size int) error {
+	if err := m.w.tell("lane"); err != nil {
+		return err
+	}
+	p := make([]byte, size)
+	step := uint64(float64(time.Second) / float64(m.cfg.Rate) / m.tickNS)
+	m0, s0 := mallocs(), switches()
+	for due, end := ticks()+step, m.end(); due < end; due += step {
+		for ticks() < due {
+		}
+		binary.LittleEndian.PutUint64(p, due)
+		for {
+			if res := m.w.there.Offer(msgTimed, p); res == shm.Sent {
+				break
+			} else if res != shm.Full { // the message waits, and its time runs
+				return m.refused(res)
+			}
+		}
+	}
+	count, err := m.stop(m.w.there, m0, s0)
+	if err == nil {
+		m.rows.add(RingRow{Table: RowFixedRate, Path: pathLane, SizeBytes: size, Messages: count.Messages, latency: count.histogram(),
+			Mallocs: &count.Mallocs, Switches: &count.Switches})
+	}
+	return err
+}
+
+func (m *ringMeasure) throughput(path string, size int) error {
+	w, command := m.w.there, "lane"
+	if path == pathBroadcast {
+		w, command = m.w.feed, "feed"
+	}
+	if err := m.w.tell(command); err != nil {
+		return err
+	}
+	p, sent := make([]byte, size), uint64(0)
+	m0, s0 := mallocs(), switches()
+	start, end := ticks(), m.end()
+	for ticks() < end {
+		for range 256 {
+			if res := w.Offer(msgTake, p); res == shm.Sent {
+				sent++
+			} else if res != shm.Full {
+				return m.refused(res)
+			}
+		}
+	}
+	took := m.ns(ticks() - start)
+	count, err := m.stop(w, m0, s0)
+	if err == nil && path == pathLane && count.Messages != sent {
+		err = fmt.Errorf("the lane carried %d of %d messages", count.Messages, sent)
+	}
+	if err == nil {
+		m.rows.add(RingRow{Table: RowThroughput, Path: path, SizeBytes: size, Messages: count.Messages,
+			PerSecond: float64(count.Messages) / float64(took) * 1e9, Mallocs: &count.Mallocs, Switches: &count.Switches})
+	}
+	return err
+}
+
+func leUint64(b []byte) uint64 {
+	if len(b) < 8 {
+		return 0
+	}
+	return binary.LittleEndian.Uint64(b)
+}

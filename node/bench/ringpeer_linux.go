@@ -1,0 +1,174 @@
+//go:build amd64 || arm64
+
+package bench
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+
+	"fire/transport/shm"
+)
+
+// Types of the messages of a measurement.
+const (
+	msgEcho  = 1 + iota // come back as they are
+	msgTake             // are counted
+	msgTimed            // carry the ticks at which they were due
+	msgStop             // ends the serving
+)
+
+// peerCount is what the peer has seen between serve and msgStop.
+type peerCount struct {
+	Messages uint64         `json:"messages"`
+	Lost     uint64         `json:"lost"`
+	Mallocs  uint64         `json:"mallocs"`
+	Switches uint64         `json:"switches"`
+	Latency  map[int]uint32 `json:"latency"` // buckets of nanos that are not empty
+	Sum      uint64         `json:"sum"`
+	Max      uint64         `json:"max"`
+}
+
+// RingPeer is the other process of RunRing: it maps the inherited memories, runs on
+// core, and does what it is told on in until that ends.
+func RingPeer(in io.Reader, out io.Writer, core string) error {
+	n, err := strconv.Atoi(core)
+	if err != nil {
+		return fmt.Errorf("core %q is no number", core)
+	}
+	p, err := openPeer()
+	if err != nil {
+		return err
+	}
+	lines := bufio.NewReader(in)
+	said := func(want string) error {
+		got, err := lines.ReadString('\n')
+		if strings.TrimSpace(got) != want {
+			return fmt.Errorf("%q where %q was due: %w", got, want, err)
+		}
+		return nil
+	}
+	fmt.Fprintln(out, "mapped")
+	if err := said("sealed"); err != nil {
+		return err
+	}
+	if _, err := p.back.AddReader(os.NewFile(fdBackCursor, "back cursor")); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "ready")
+	done := make(chan error, 1)
+	go func() { done <- p.obey(n, lines, out) }()
+	return <-done
+}
+
+// peerSide is the peer's end of a ringWorld.
+type peerSide struct {
+	there, feed *shm.Reader
+	back        *shm.Writer
+	word        *wordPage
+	tickNS      float64
+	hist        nanos
+}
+
+func openPeer() (*peerSide, error) {
+	file := func(fd int) *os.File { return os.NewFile(uintptr(fd), "descriptor "+strconv.Itoa(fd)) }
+	gate := file(fdGate)
+	p := &peerSide{tickNS: tickRate()}
+	var errs [4]error
+	p.there, errs[0] = shm.OpenReader(file(fdThere), file(fdThereCursor), gate)
+	p.back, errs[1] = shm.OpenWriter(file(fdBack), gate)
+	p.feed, errs[2] = shm.OpenReader(file(fdFeed), file(fdFeedCursor), gate)
+	p.word, errs[3] = openWord(file(fdWord))
+	return p, errors.Join(errs[:]...)
+}
+
+func (p *peerSide) obey(core int, lines *bufio.Reader, out io.Writer) error {
+	if err := pin(core); err != nil {
+		return err
+	}
+	debug.SetGCPercent(-1)
+	for {
+		line, err := lines.ReadString('\n')
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var count peerCount
+		switch line = strings.TrimSpace(line); line {
+		case "bounce":
+			p.word.bounce()
+		case "lane":
+			count, err = p.serve(p.there)
+		case "feed":
+			count, err = p.serve(p.feed)
+		default:
+			err = fmt.Errorf("%q is no command", line)
+		}
+		if err != nil {
+			return err
+		}
+		if err := json.NewEncoder(out).Encode(count); err != nil {
+			return err
+		}
+	}
+}
+
+// serve takes messages until msgStop. Per message it makes no system call.
+func (p *peerSide) serve(r *shm.Reader) (peerCount, error) {
+	p.hist = nanos{}
+	runtime.GC()
+	var c peerCount
+	stop := false
+	each := func(typ uint16, b []byte) {
+		switch typ {
+		case msgEcho:
+			for p.back.Offer(msgEcho, b) != shm.Sent {
+			}
+		case msgTimed:
+			p.hist.record(int64(float64(ticks()-leUint64(b)) * p.tickNS))
+		case msgStop:
+			stop = true
+			return
+		}
+		c.Messages++
+	}
+	m0, s0 := mallocs(), switches()
+	for !stop {
+		_, gap, err := r.Poll(256, each)
+		if err != nil {
+			return c, err
+		}
+		if gap != (shm.Gap{}) {
+			c.Lost += gap.Last - gap.First + 1
+		}
+	}
+	c.Mallocs, c.Switches = mallocs()-m0, switches()-s0
+	c.Latency, c.Sum, c.Max = map[int]uint32{}, p.hist.sum, p.hist.max
+	for i, n := range p.hist.bucket {
+		if n > 0 {
+			c.Latency[i] = n
+		}
+	}
+	return c, nil
+}
+
+// histogram is the peer's, rebuilt.
+func (c *peerCount) histogram() (h nanos) {
+	for i, n := range c.Latency {
+		if i >= 0 && i < len(h.bucket) {
+			h.bucket[i] = n
+			h.count += uint64(n)
+		}
+	}
+	h.sum, h.max = c.Sum, c.Max
+	return h
+}

@@ -1,0 +1,68 @@
+package bench
+
+import "slices"
+
+// ringRows collects rows of the same table, path and size over the rounds.
+type ringRows struct{ rows []*RingRow }
+
+func newRingRows() *ringRows { return &ringRows{} }
+
+func (rs *ringRows) add(x RingRow) {
+	for _, r := range rs.rows {
+		if r.Table == x.Table && r.Path == x.Path && r.SizeBytes == x.SizeBytes {
+			r.join(&x)
+			return
+		}
+	}
+	first := RingRow{Table: x.Table, Path: x.Path, SizeBytes: x.SizeBytes}
+	first.join(&x)
+	rs.rows = append(rs.rows, &first)
+}
+
+func (r *RingRow) join(x *RingRow) {
+	r.Messages += x.Messages
+	r.latency.merge(&x.latency)
+	r.NotRun = x.NotRun
+	if x.latency.count > 0 {
+		r.RoundP50NS = append(r.RoundP50NS, x.latency.quantile(0.5))
+	}
+	if x.PerSecond > 0 {
+		r.RoundPerSecond = append(r.RoundPerSecond, x.PerSecond)
+	}
+	r.Mallocs, r.Switches = addCounts(r.Mallocs, x.Mallocs), addCounts(r.Switches, x.Switches)
+}
+
+func addCounts(a, b *uint64) *uint64 {
+	if a == nil {
+		return b
+	}
+	if b == nil {
+		return a
+	}
+	sum := *a + *b
+	return &sum
+}
+
+// finish computes what is shown. A throughput is the median round's: one stall of the
+// machine in a round says nothing of the path.
+func (rs *ringRows) finish() []RingRow {
+	out := make([]RingRow, 0, len(rs.rows))
+	for _, r := range rs.rows {
+		if h := &r.latency; h.count > 0 {
+			r.MeanNS = float64(h.sum) / float64(h.count)
+			r.P50NS, r.P99NS, r.P999NS, r.P9999, r.MaxNS = h.quantile(0.5), h.quantile(0.99), h.quantile(0.999), h.quantile(0.9999), int64(h.max)
+		}
+		r.PerSecond = median(r.RoundPerSecond)
+		out = append(out, *r)
+	}
+	return out
+}
+
+// median of what is there; 0 of nothing.
+func median(x []float64) float64 {
+	if len(x) == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(x))
+	return s[len(s)/2]
+}

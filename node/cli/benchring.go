@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"fire/node/bench"
+)
+
+func benchRingVerbs() []*verb {
+	return []*verb{{
+		name: "ring", brief: "measure the shared-memory ring between two processes",
+		about: `Two processes, each pinned to a core, spin. In one run: bounce is half the time of handing one word to and fro, the floor of anything between two cores; ping_pong is half a round trip of one message; fixed_rate is one way from the moment when a message was due; throughput is as much as goes through; hiccup is how long the machine held up a loop that does nothing. Rounds are interleaved: look at ratios, not at single figures.`,
+		flags: []flag{outputFlag(),
+			{name: "rounds", kind: kindInt, value: "N", def: "5", brief: "rounds"},
+			{name: "round-time", kind: kindDuration, value: "TIME", def: "300ms", brief: "time of one row in a round"},
+			{name: "messages", kind: kindInt, value: "N", def: "100000", brief: "messages per second of the fixed_rate rows"},
+			{name: "lines", kind: kindInt, value: "N", def: "4096", brief: "capacity of each ring in lines of 64 bytes, a power of two"},
+			{name: "cores", kind: kindString, value: "A,B", def: "0,1", brief: "the two cores"}},
+		examples: []example{
+			{"fire bench ring", "all rows"},
+			{"fire bench ring --cores 2,3 -o json", "on two isolated cores, for programs (fire.bench.ring/v1)"},
+		},
+		run: benchRing,
+	}, {
+		name: "ring-peer", brief: "the other process, as bench ring starts it", args: "CORE", least: 1, most: 1,
+		about:    `Takes the ring's memories from the descriptors that it inherits and ends when its standard input does.`,
+		examples: []example{{"fire bench ring", "starts it"}},
+		run:      func(_ context.Context, c *call) error { return bench.RingPeer(c.in, c.out, c.args[0]) },
+	}}
+}
+
+func benchRing(ctx context.Context, c *call) error {
+	cfg := bench.DefaultRing()
+	cfg.Rounds, cfg.RoundTime, cfg.Rate, cfg.Lines = int(c.int("rounds")), c.duration("round-time"), int(c.int("messages")), uint64(max(c.int("lines"), 0))
+	a, b, ok := strings.Cut(c.string("cores"), ",")
+	var errs [2]error
+	cfg.Cores[0], errs[0] = strconv.Atoi(a)
+	cfg.Cores[1], errs[1] = strconv.Atoi(b)
+	if !ok || errs[0] != nil || errs[1] != nil {
+		return usage("", "--cores %q is not two numbers such as 2,3", c.string("cores"))
+	}
+	if err := cfg.Check(); err != nil {
+		return usage("", "%s", err)
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program, to start it as the other process: %w", err)
+	}
+	r, err := bench.RunRing(ctx, cfg, []string{program, "bench", "ring-peer"}, func(line string) { c.say("%s", line) })
+	if err != nil {
+		return err
+	}
+	return printOne(c, bench.RingSchema, r, func() { c.printRing(r) })
+}
+
+func (c *call) printRing(r *bench.RingResult) {
+	c.printf("%s", c.table(items2rows(r.Rows, ringColumns, c.wide())))
+	c.printf("\none way at 48 B is %.2f times the bounce (p50 %d and %d ns); %.1f M messages/s at 64 B\n",
+		r.RatioP50ToBounce, r.RingP50NS, r.BounceP50NS, r.MessagesPerSec64B/1e6)
+	c.printf("%d rounds of %s, cores %d and %d: %s; rings of %d lines; a look at the clock costs %.0f ns\n",
+		r.Rounds, time.Duration(r.RoundNS), r.Cores[0], r.Cores[1], r.Topology, r.Lines, r.ClockNS)
+}
+
+var ringColumns = []column[bench.RingRow]{
+	{head: "TABLE", cell: func(r bench.RingRow) string { return r.Table }},
+	{head: "PATH", cell: func(r bench.RingRow) string { return r.Path }},
+	{head: "SIZE", right: true, cell: func(r bench.RingRow) string { return blankZero(r.SizeBytes) }},
+	{head: "P50", right: true, cell: func(r bench.RingRow) string { return showSome(r.P50NS) }},
+	{head: "P99", right: true, cell: func(r bench.RingRow) string { return showSome(r.P99NS) }},
+	{head: "P99.9", right: true, cell: func(r bench.RingRow) string { return showSome(r.P999NS) }},
+	{head: "P99.99", right: true, cell: func(r bench.RingRow) string { return showSome(r.P9999) }},
+	{head: "MAX", right: true, cell: func(r bench.RingRow) string { return showSome(r.MaxNS) }},
+	{head: "PER SECOND", right: true, cell: func(r bench.RingRow) string {
+		if r.PerSecond == 0 {
+			return r.NotRun
+		}
+		return showRate(r.PerSecond)
+	}},
+	{head: "MALLOCS", right: true, cell: func(r bench.RingRow) string { return showCountOf(r.Mallocs) }},
+	{head: "SWITCHES", right: true, wide: true, cell: func(r bench.RingRow) string { return showCountOf(r.Switches) }},
+	{head: "MESSAGES", right: true, wide: true, cell: func(r bench.RingRow) string { return showCount(r.Messages) }},
+}
+
+func blankZero(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
+
+func showSome(ns int64) string {
+	if ns == 0 {
+		return ""
+	}
+	return showNanos(ns)
+}
+
+func showCountOf(n *uint64) string {
+	if n == nil {
+		return ""
+	}
+	return showCount(*n)
+}
