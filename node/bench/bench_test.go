@@ -29,6 +29,8 @@ func TestMain(m *testing.M) {
 		err = EchoChild(context.Background(), os.Stdin, os.Stdout, args[len(args)-1])
 	case "relay":
 		err = relayChild(args[len(args)-1])
+	case "ring":
+		err = RingPeer(os.Stdin, os.Stdout, args[len(args)-1])
 	case "silent":
 		err = errors.New("no address today")
 	}

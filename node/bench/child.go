@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -93,13 +94,18 @@ func (c *Child) Close() error {
 	}
 }
 
-// tail keeps the end of what a child says to stderr. Only the command's copier
-// writes, and text is read after Wait.
-type tail struct{ b []byte }
+// tail keeps the end of what a child says to stderr: the command's copier writes
+// while whoever waits for the child's answer may read.
+type tail struct {
+	mu sync.Mutex
+	b  []byte
+}
 
 const tailBytes = 2048
 
 func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.b = append(t.b, p...)
 	if len(t.b) > tailBytes {
 		t.b = bytes.Clone(t.b[len(t.b)-tailBytes:])
@@ -107,4 +113,8 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (t *tail) text() string { return strings.TrimSpace(string(t.b)) }
+func (t *tail) text() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.b))
+}

@@ -28,14 +28,28 @@ func measureRing(ctx context.Context, cfg RingConfig, peer []string, rows *ringR
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.close()) }()
-	defer context.AfterFunc(ctx, func() { w.gate.Set(shm.Closed, 0) })() // ends both loops
-	done := make(chan error, 1)
-	go func() {
-		m := &ringMeasure{w: w, cfg: cfg, ctx: ctx, rows: rows, tickNS: tickRate()}
-		done <- m.all()
+	defer func() {
+		cerr := w.close()
+		if ctx.Err() != nil { // the peer was killed, and what it was asked for is missing
+			err = ctx.Err()
+			return
+		}
+		err = errors.Join(err, cerr)
 	}()
-	return <-done
+	m := &ringMeasure{w: w, cfg: cfg, ctx: ctx, rows: rows, tickNS: tickRate()}
+	cut := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		m.stopped.Store(true)
+		w.gate.Set(shm.Closed, 0) // ends what waits for the ring
+		close(cut)
+	})
+	done := make(chan error, 1)
+	go func() { done <- m.all() }()
+	err = <-done
+	if !stop() {
+		<-cut // the gate must not be unmapped under it
+	}
+	return err
 }
 
 // ringMeasure is this side of one round. It belongs to one pinned thread.
@@ -46,6 +60,8 @@ type ringMeasure struct {
 	rows   *ringRows
 	tickNS float64
 	hist   nanos
+
+	stopped atomic.Bool
 }
 
 func (m *ringMeasure) all() error {
@@ -85,7 +101,7 @@ func (m *ringMeasure) end() uint64 { return ticks() + uint64(float64(m.cfg.Round
 
 func (m *ringMeasure) hiccup() error {
 	end := m.end()
-	for last := ticks(); last < end; {
+	for last := ticks(); last < end && !m.stopped.Load(); {
 		now := ticks()
 		m.hist.record(m.ns(now - last))
 		last = now
@@ -102,7 +118,10 @@ func (m *ringMeasure) bounce() error {
 	v := uint64(0)
 	for t0 := ticks(); t0 < end; {
 		word.Store(v + 1)
-		for word.Load() != v+2 {
+		for spins := 1; word.Load() != v+2; spins++ {
+			if spins&0xffff == 0 && m.stopped.Load() { // the peer may be gone
+				return m.ctx.Err()
+			}
 		}
 		v += 2
 		t1 := ticks()

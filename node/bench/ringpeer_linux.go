@@ -45,7 +45,7 @@ func RingPeer(in io.Reader, out io.Writer, core string) error {
 	}
 	p, err := openPeer()
 	if err != nil {
-		return err
+		return fmt.Errorf("the ring's memories are not there; `fire bench ring` starts this with them: %w", err)
 	}
 	lines := bufio.NewReader(in)
 	said := func(want string) error {
