@@ -27,6 +27,12 @@ type Config struct {
 	// WriteTimeout ends a connection whose receiver takes no byte while some wait for
 	// it. Unit: duration. Default: "30s". Needs a restart.
 	WriteTimeout time.Duration `toml:"write_timeout"`
+	// SlowReadersMax is how many receivers of what one other host sends may take no byte
+	// for half a second at once; above it those that wait longest are ended before
+	// write_timeout. They hold up to [quic] stream_window_max_bytes each, and a session
+	// whose session_window_max_bytes is full stands still for everybody: keep it below half
+	// of their quotient. Unit: connections. Default: 32. Needs a restart.
+	SlowReadersMax int `toml:"slow_readers_max"`
 	// SpinMax is how long the proxy may look for the next message before it sleeps, when
 	// messages come that densely and one processor is in use. It costs processor time and
 	// saves the waking; 0 sleeps at once. Unit: duration. Default: "200us". Needs a restart.
@@ -54,7 +60,7 @@ func Default() Config {
 	return Config{
 		ConnectTimeout: 3 * time.Second, ConnectTries: 3, HeaderTimeout: 5 * time.Second,
 		IdleTimeout: time.Hour, WriteTimeout: 30 * time.Second, DrainTimeout: 10 * time.Second,
-		SpinMax:     200 * time.Microsecond,
+		SlowReadersMax: 32, SpinMax: 200 * time.Microsecond,
 		SessionIdle: time.Minute, SessionsMax: 4096,
 		MaxConnections: 10_000, MaxConnectionsPerSource: 20_000,
 		HTTP: DefaultHTTP(),
@@ -80,6 +86,7 @@ func (c *Config) Check(bad func(key, problem string)) {
 		span("idle_timeout", c.IdleTimeout, tickEvery, 30*24*time.Hour)
 	}
 	span("write_timeout", c.WriteTimeout, tickEvery, time.Hour)
+	count("slow_readers_max", c.SlowReadersMax, 1, 1_000_000)
 	span("spin_max", c.SpinMax, 0, 10*time.Millisecond)
 	span("drain_timeout", c.DrainTimeout, 0, time.Hour)
 	span("session_idle", c.SessionIdle, tickEvery, 24*time.Hour)

@@ -60,7 +60,9 @@
 //
 // Per idle flow and side: two goroutines, 4 KiB of buffer, one QUIC stream. Per busy
 // direction: 32 KiB, lent. In between: the socket buffers and QUIC's windows
-// (transport/quic), nothing else. max_connections per upstream, max_connections_per_source
+// (transport/quic), nothing else. Receivers that take nothing fill the window of a session
+// that others use, so beyond slow_readers_max per peer those that wait longest are ended
+// after half a second already. max_connections per upstream, max_connections_per_source
 // per identity, sessions_max sessions, 256 refusals remembered, 50 log lines per second.
 //
 // # Lock order

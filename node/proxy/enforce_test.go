@@ -229,6 +229,31 @@ func TestSlowReaderIsCutAndHoldsLittle(t *testing.T) {
 	eventually(t, "the flow is gone", func() bool { return h1.proxy.flows.count()+h2.proxy.flows.count() == 0 })
 }
 
+// Many readers that take nothing are ended long before write_timeout: what they do not
+// take lies in the window of the session that an honest client shares with them.
+func TestManySlowReadersLeaveTheSessionToOthers(t *testing.T) {
+	cfg := quick()
+	cfg.SlowReadersMax = 4
+	_, h1, _ := pairOf(t, cfg, echoApp(t))
+	honest := h1.dial(t, "echo")
+	ping(t, honest)
+	chunk := make([]byte, 64<<10)
+	for range 12 {
+		c := h1.dial(t, "echo")
+		c.SetReadBuffer(16 << 10)
+		go func() {
+			for {
+				if _, err := c.Write(chunk); err != nil {
+					return
+				}
+			}
+		}()
+	}
+	h1.refused(t, reason.SlowReader)
+	eventually(t, "few slow readers are left", func() bool { return h1.proxy.flows.count() <= 1+4 })
+	ping(t, honest)
+}
+
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }

@@ -1,6 +1,9 @@
 package proxy
 
 import (
+	"cmp"
+	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -152,8 +155,9 @@ func (f *flow) fold() {
 
 // sweep folds counters and finds the flows whose time is over. They are ended outside
 // of the lock.
-func (t *flowTable) sweep(now, idleTicks, writeTicks int64) {
+func (t *flowTable) sweep(now, idleTicks, writeTicks int64, slowMax int) {
 	var idle, slow []*flow
+	stuck := map[string][]*flow{} // by the other proxy
 	t.mu.Lock()
 	at := time.Now().UnixNano()
 	for f := range t.flows {
@@ -163,19 +167,48 @@ func (t *flowTable) sweep(now, idleTicks, writeTicks int64) {
 			f.edge.LastUnixNanos.Store(at)
 		}
 		switch {
-		case f.up.stuck(now, writeTicks), f.down.stuck(now, writeTicks):
+		case f.request == nil && (f.up.stuck(now, writeTicks) || f.down.stuck(now, writeTicks)): // HTTP has deadlines
 			slow = append(slow, f)
 		case idleTicks > 0 && now-max(f.up.moved.Load(), f.down.moved.Load()) > idleTicks:
 			idle = append(idle, f)
+		case f.toApp().stuck(now, pressTicks):
+			stuck[f.node] = append(stuck[f.node], f)
 		}
 	}
 	t.mu.Unlock()
+	for _, fs := range stuck {
+		press(fs, slowMax)
+	}
 	for _, f := range slow {
 		f.end(&reason.Error{Code: reason.SlowReader, Detail: "the receiver took no byte within write_timeout"})
 	}
 	for _, f := range idle {
 		f.end(&reason.Error{Code: reason.IdleTimeout, Detail: "no byte either way within idle_timeout"})
 	}
+}
+
+// pressTicks is how long a receiver has taken nothing before it counts as slow.
+const pressTicks = int64(time.Second/2) / int64(tickEvery)
+
+// press ends the receivers that wait longest until most are left. What they do not take
+// lies in the window of a session that others use.
+func press(slow []*flow, most int) {
+	if len(slow) <= most {
+		return
+	}
+	since := func(f *flow) int64 { return f.toApp().busy.Load() }
+	slices.SortFunc(slow, func(a, b *flow) int { return cmp.Compare(since(a), since(b)) })
+	for _, f := range slow[:len(slow)-most] {
+		f.end(&reason.Error{Code: reason.SlowReader, Detail: fmt.Sprintf("the receiver took no byte, as %d others of this host (slow_readers_max is %d)", len(slow)-1, most)})
+	}
+}
+
+// toApp is the direction whose receiver is an application of this host.
+func (f *flow) toApp() *way {
+	if f.side == sideIn {
+		return &f.up
+	}
+	return &f.down
 }
 
 func (w *way) stuck(now, ticks int64) bool {

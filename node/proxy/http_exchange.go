@@ -339,7 +339,9 @@ func (x *httpExchange) writeNear(p []byte) error {
 	}
 	_ = x.near.SetWriteDeadline(time.Now().Add(x.cfg.WriteTimeout))
 	x.answered = true
+	x.gate.giving(false, true)
 	n, err := x.near.Write(p)
+	x.gate.giving(false, false)
 	x.gate.moved(0, n)
 	if err == nil {
 		return nil

@@ -93,6 +93,20 @@ func (g *httpGuard) moved(up, down int) {
 	}
 }
 
+// giving tells that a write in the direction begins, or has ended. Time-outs of HTTP are
+// deadlines of its own; the sweep wants to know how long the local application takes.
+func (g *httpGuard) giving(up, begins bool) {
+	w := &g.flow.down
+	if up {
+		w = &g.flow.up
+	}
+	at := int64(0)
+	if begins {
+		at = g.proxy.tick.Load()
+	}
+	w.busy.Store(at)
+}
+
 func (g *httpGuard) account(o *httpOutcome) {
 	f := g.flow
 	f.request.clear()

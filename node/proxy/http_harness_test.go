@@ -68,6 +68,8 @@ func (g *testGate) moved(up, down int) {
 	g.edge.BytesIn.Add(uint64(down))
 }
 
+func (g *testGate) giving(up, begins bool) {}
+
 func (g *testGate) account(o *httpOutcome) {
 	o.count(&g.edge, false)
 	g.mu.Lock()

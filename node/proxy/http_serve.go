@@ -26,6 +26,8 @@ type httpGate interface {
 	added(r *http1.Request) http1.Added
 	// moved is told of bytes sent on, and that the connection is alive.
 	moved(up, down int)
+	// giving is told when a write in one direction begins, and when it has ended.
+	giving(up, begins bool)
 	// account is told how each request ended.
 	account(o *httpOutcome)
 	// draining tells that each connection should end with its current request.

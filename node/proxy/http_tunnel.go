@@ -20,7 +20,7 @@ func (x *httpExchange) tunnel() error {
 	if err := x.writeNear(x.ans); err != nil {
 		return err
 	}
-	t := &httpTunnel{idle: x.cfg.BodyTimeout, write: x.cfg.WriteTimeout, moved: x.gate.moved}
+	t := &httpTunnel{idle: x.cfg.BodyTimeout, write: x.cfg.WriteTimeout, moved: x.gate.moved, giving: x.gate.giving}
 	t.touch()
 	up := make(chan error, 1)
 	early := x.in[x.r:x.w]
@@ -39,6 +39,7 @@ func (x *httpExchange) tunnel() error {
 type httpTunnel struct {
 	idle, write time.Duration
 	moved       func(up, down int)
+	giving      func(up, begins bool)
 	last        atomic.Int64 // unix nanoseconds of the last byte in either direction
 }
 
@@ -55,7 +56,10 @@ func (t *httpTunnel) half(to, from transport.Stream, early []byte, up, down int)
 			t.touch()
 			t.moved(n*up, n*down)
 			_ = to.SetWriteDeadline(time.Now().Add(t.write))
-			if _, err := to.Write(buf[:n]); err != nil {
+			t.giving(up == 1, true)
+			_, err := to.Write(buf[:n])
+			t.giving(up == 1, false)
+			if err != nil {
 				return t.broken(to, from, err)
 			}
 		}

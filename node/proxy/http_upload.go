@@ -84,7 +84,10 @@ func (u *httpUpload) forward(x *httpExchange, p []byte) error {
 	if u.stop.Load() {
 		return errUploadStopped
 	}
-	if _, err := x.far.Write(p); err != nil {
+	x.gate.giving(true, true)
+	_, err := x.far.Write(p)
+	x.gate.giving(true, false)
+	if err != nil {
 		return x.far.explain(err)
 	}
 	x.gate.moved(len(p), 0)

@@ -206,7 +206,7 @@ func (p *Proxy) sweep(ctx context.Context) {
 		case <-t.C:
 		}
 		now := p.tick.Add(1)
-		p.flows.sweep(now, ticks(p.cfg.IdleTimeout), ticks(p.cfg.WriteTimeout))
+		p.flows.sweep(now, ticks(p.cfg.IdleTimeout), ticks(p.cfg.WriteTimeout), p.cfg.SlowReadersMax)
 		p.pool.sweep(now, ticks(p.cfg.SessionIdle))
 	}
 }

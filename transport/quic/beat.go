@@ -9,10 +9,10 @@ import (
 	"fire/transport"
 )
 
-// beatBytes is the size of every message on the heartbeat stream.
+// beatBytes is the size of every message of the heart.
 const beatBytes = 16
 
-const beatVersion = 1
+const beatVersion = 2
 
 const (
 	beatHello   = 1 // dialler: class, interval

@@ -10,7 +10,7 @@ import (
 
 func TestBeatBytesAreTheGoldenOnes(t *testing.T) {
 	got := appendBeat(nil, beat{kind: beatHello, class: transport.ClassOrder, value: 200_000_000})
-	if want := []byte("FB\x01\x01\x02\x00\x00\x00\x00\xc2\xeb\x0b\x00\x00\x00\x00"); !bytes.Equal(got, want) {
+	if want := []byte("FB\x02\x01\x02\x00\x00\x00\x00\xc2\xeb\x0b\x00\x00\x00\x00"); !bytes.Equal(got, want) {
 		t.Errorf("% x", got)
 	}
 }

@@ -26,7 +26,7 @@ type Config struct {
 	StreamWindowBytes int `toml:"stream_window_bytes"`
 	// StreamWindowMaxBytes is how far a stream's window may grow while its reader keeps up. Default 1048576. Not reloadable.
 	StreamWindowMaxBytes int `toml:"stream_window_max_bytes"`
-	// SessionWindowMaxBytes bounds what one peer can make this side hold, over all streams of a session. Default 8388608. Not reloadable.
+	// SessionWindowMaxBytes bounds what one peer can make this side hold, over all streams of a session. Readers that take nothing are cut before they fill half of it. Default 67108864. Not reloadable.
 	SessionWindowMaxBytes int `toml:"session_window_max_bytes"`
 
 	// PacketBytes is the size of the first packets to other hosts; 0 starts at 1280 and finds the path's limit. Default 0. Not reloadable.
@@ -44,7 +44,7 @@ func Default() Config {
 		StreamsMax:            16384,
 		StreamWindowBytes:     256 << 10,
 		StreamWindowMaxBytes:  1 << 20,
-		SessionWindowMaxBytes: 8 << 20,
+		SessionWindowMaxBytes: 64 << 20,
 	}
 }
 

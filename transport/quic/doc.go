@@ -3,17 +3,18 @@
 //	        one UDP socket (Endpoint)
 //	   ┌───────────────┴───────────────┐
 //	Listen                           Dial(addr, tls, class)
-//	gate: rate ► Retry, cap          hello ►
+//	gate: rate ► Retry, cap          hello ► on stream 0
 //	   │                                ◄ welcome: certificate accepted
-//	   └──────► Session: heart on stream 0, streams 4, 8, ... both ways ◄──────┘
+//	   └──────► Session: heart in datagrams, streams 4, 8, ... both ways ◄─────┘
 //
 // It refuses: 0-RTT and tickets (a resumed session would skip the identity check),
-// datagrams (queues of 32 and 128 that drop without a word), version negotiation,
-// unidirectional streams, and to decide who may connect: that is in the tls.Config.
+// version negotiation, unidirectional streams, datagrams for anything but the heart (queues
+// of 32 and 128 that drop without a word), and to decide who may connect: that is in the tls.Config.
 //
 // # Heartbeats
 //
-// The dialler's first stream carries 16-byte messages, little-endian:
+// Messages of 16 bytes, little-endian; hello and welcome on the dialler's first stream,
+// the others in datagrams, which no full window holds up:
 //
 //	 0      2         3      4       5          8         16
 //	+------+---------+------+-------+----------+---------+
@@ -35,7 +36,8 @@
 //     addresses can take half of the slots and never the other half. A slot is held until
 //     the hello has been read.
 //   - Received and unread: StreamWindowMaxBytes per stream, SessionWindowMaxBytes per
-//     session. Sent and unacknowledged: the peer's windows.
+//     session, whole from the start. A session whose window is full stands still for all
+//     its streams, so node/proxy cuts readers that take nothing long before. Sent and unacknowledged: the peer's windows.
 //   - StreamsMax streams per session; 256 sessions that nobody accepts.
 //
 // # Invariants

@@ -126,11 +126,18 @@ func (e *Endpoint) greet(ctx context.Context, conn *quicgo.Conn, class transport
 	if welcome.kind != beatWelcome {
 		return nil, reason.New(reason.FrameMalformed, "heartbeat kind %d where a welcome was due", welcome.kind)
 	}
-	return e.admit(conn, st, class, e.cfg.HeartbeatInterval, true)
+	release(st)
+	return e.admit(conn, class, e.cfg.HeartbeatInterval, true)
+}
+
+// release ends the stream of hello and welcome, which has done its work.
+func release(st *quicgo.Stream) {
+	_ = st.Close()
+	st.CancelRead(0)
 }
 
 // admit makes the session and starts its heart.
-func (e *Endpoint) admit(conn *quicgo.Conn, st *quicgo.Stream, class transport.Class, interval time.Duration, dialled bool) (*session, error) {
+func (e *Endpoint) admit(conn *quicgo.Conn, class transport.Class, interval time.Duration, dialled bool) (*session, error) {
 	s, err := newSession(conn, class)
 	if err != nil {
 		return nil, err
@@ -141,7 +148,7 @@ func (e *Endpoint) admit(conn *quicgo.Conn, st *quicgo.Stream, class transport.C
 		return nil, errClosed()
 	}
 	e.sessions[s] = struct{}{}
-	h := &heart{session: s, stream: st, interval: interval, missesMax: e.cfg.HeartbeatMisses, asks: dialled}
+	h := &heart{session: s, interval: interval, missesMax: e.cfg.HeartbeatMisses, asks: dialled}
 	e.work.Go(func() {
 		h.run()
 		<-s.Done()
@@ -167,9 +174,10 @@ func (e *Endpoint) quicConfig(peer net.Addr) *quicgo.Config {
 		MaxIdleTimeout:                 idleTimeout,
 		InitialStreamReceiveWindow:     uint64(e.cfg.StreamWindowBytes),
 		MaxStreamReceiveWindow:         uint64(e.cfg.StreamWindowMaxBytes),
-		InitialConnectionReceiveWindow: uint64(min(4*e.cfg.StreamWindowBytes, e.cfg.SessionWindowMaxBytes)),
+		InitialConnectionReceiveWindow: uint64(e.cfg.SessionWindowMaxBytes), // few slow readers would fill one that has yet to grow
 		MaxConnectionReceiveWindow:     uint64(e.cfg.SessionWindowMaxBytes),
-		MaxIncomingStreams:             int64(e.cfg.StreamsMax) + 1, // and the heartbeat's
+		EnableDatagrams:                true,                        // of the heart alone
+		MaxIncomingStreams:             int64(e.cfg.StreamsMax) + 1, // and the first
 		MaxIncomingUniStreams:          -1,
 		InitialPacketSize:              uint16(e.cfg.PacketBytes),
 	}

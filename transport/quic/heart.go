@@ -1,24 +1,24 @@
 package quic
 
 import (
-	"errors"
-	"io"
-	"os"
+	"context"
 	"time"
 
 	"fire/policy/reason"
-
-	quicgo "github.com/quic-go/quic-go"
 )
 
 // heart keeps a session's pulse in one goroutine. The dialler asks, the other side
 // answers; each counts the intervals in which it heard nothing.
 //
+// It beats in datagrams (RFC 9221), which no flow control holds up: on a stream, readers
+// that do not read could fill the session's window and so silence the heart of a session
+// that others use. A lost one is a miss; the packets by which QUIC finds the loss count
+// as signs of life.
+//
 // Intervals are counted, not compared with a clock: a process that was stopped for a
 // second wakes up with one miss, not with a verdict about everybody else.
 type heart struct {
 	session   *session
-	stream    *quicgo.Stream
 	interval  time.Duration
 	missesMax int
 	asks      bool
@@ -35,48 +35,42 @@ const mercy = 4
 
 // run returns when the session is over or has to be.
 func (h *heart) run() {
-	h.stream.SetPriority(0, false) // before all data
-	var buf [beatBytes]byte
-	have, next := 0, time.Now().Add(h.interval)
+	next := time.Now().Add(h.interval)
 	for {
-		h.stream.SetReadDeadline(next)
-		n, err := h.stream.Read(buf[have:])
-		have += n
-		if have == beatBytes {
-			have = 0
-			if broken := h.listen(&buf); broken != nil {
+		b, err := h.hear(next)
+		switch {
+		case err == nil:
+			if broken := h.listen(b); broken != nil {
 				h.session.Close(reason.Of(broken, reason.FrameMalformed), "heartbeat")
 				return
 			}
 			if !h.asks {
 				next = time.Now().Add(h.interval)
 			}
-			continue
-		}
-		switch {
-		case err == nil:
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			if !h.tick() {
-				h.session.Close(reason.PeerLost, "heartbeats stopped")
-				return
-			}
-			next = time.Now().Add(h.interval)
-		default:
-			if h.session.Err() == nil {
-				why := "the heartbeat stream was reset"
-				if errors.Is(err, io.EOF) {
-					why = "the heartbeat stream was closed"
-				}
-				h.session.Close(reason.PeerClosed, why)
-			}
+		case h.session.Err() != nil:
 			return
+		case !h.tick():
+			h.session.Close(reason.PeerLost, "heartbeats stopped")
+			return
+		default:
+			next = time.Now().Add(h.interval)
 		}
 	}
 }
 
+// hear waits for one message, until the time.
+func (h *heart) hear(until time.Time) ([]byte, error) {
+	ctx, cancel := context.WithDeadline(h.session.conn.Context(), until)
+	defer cancel()
+	return h.session.conn.ReceiveDatagram(ctx)
+}
+
 // listen takes one message.
-func (h *heart) listen(buf *[beatBytes]byte) error {
-	m, err := parseBeat(buf)
+func (h *heart) listen(b []byte) error {
+	if len(b) != beatBytes {
+		return reason.New(reason.FrameMalformed, "heartbeat of %d bytes", len(b))
+	}
+	m, err := parseBeat((*[beatBytes]byte)(b))
 	if err != nil {
 		return err
 	}
@@ -111,8 +105,9 @@ func (h *heart) tick() bool {
 	return true
 }
 
-// say never waits: a heartbeat that cannot be queued is one that would come too late.
+// say does not wait but when 32 of its datagrams could not be sent, and the session is
+// over before that.
 func (h *heart) say(m beat) {
 	var b [beatBytes]byte
-	_ = h.stream.TryWriteAll(appendBeat(b[:0], m)) // refused: the next interval counts it as a miss
+	_ = h.session.conn.SendDatagram(appendBeat(b[:0], m)) // refused: the next interval counts it as a miss
 }

@@ -111,3 +111,37 @@ func TestShortCutIsSurvived(t *testing.T) {
 		}
 	})
 }
+
+// Readers that take nothing fill the window of the whole session. That is for the proxies
+// to end; the session, which others use, must not be taken for dead.
+func TestFullWindowDoesNotSilenceTheHeart(t *testing.T) {
+	overCable(t, func(t *testing.T, _ *cable, a, b transport.Session) {
+		window := Default().SessionWindowMaxBytes
+		chunk := make([]byte, 1<<20)
+		sent := 0
+		for stalled := 0; sent < window && stalled < 8; {
+			st, err := a.Open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			st.SetWriteDeadline(time.Now().Add(2 * time.Second))
+			n, err := st.Write(chunk)
+			sent += n
+			if err != nil {
+				stalled++
+			}
+		}
+		st, err := a.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.SetWriteDeadline(time.Now().Add(time.Second))
+		if n, err := st.Write(chunk); err == nil {
+			t.Fatalf("%d and %d bytes unread, and still there is room", sent, n)
+		}
+		time.Sleep(time.Minute)
+		if a.Err() != nil || b.Err() != nil {
+			t.Errorf("dialler: %v; acceptor: %v", a.Err(), b.Err())
+		}
+	})
+}

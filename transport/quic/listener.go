@@ -123,7 +123,8 @@ func (l *Listener) receive(conn *quicgo.Conn) (*session, error) {
 	}
 	// The dialler beats at its own pace, so that is the pace to listen for.
 	interval := min(max(time.Duration(hello.value), l.endpoint.cfg.HeartbeatInterval), heartbeatMax)
-	return l.endpoint.admit(conn, st, hello.class, interval, false)
+	release(st)
+	return l.endpoint.admit(conn, hello.class, interval, false)
 }
 
 // Accept waits for the next session.

@@ -103,7 +103,7 @@ func TestAStrangerOnTheFirstStreamIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, first := range []string{"GET / HTTP/1.1\r\n\r\n", "FB\x02\x01\x02\x00\x00\x00ABCDEFGH", "FB\x01\x03\x02\x00\x00\x00ABCDEFGH", "FB\x01\x01\x09\x00\x00\x00ABCDEFGH"} {
+	for _, first := range []string{"GET / HTTP/1.1\r\n\r\n", "FB\x01\x01\x02\x00\x00\x00ABCDEFGH", "FB\x02\x03\x02\x00\x00\x00ABCDEFGH", "FB\x02\x01\x09\x00\x00\x00ABCDEFGH"} {
 		to, _ := net.ResolveUDPAddr("udp", l.Addr().String())
 		conn, err := client.transport.Dial(t.Context(), to, w.client(t, "s", "h1", "h2"), client.quicConfig(to))
 		if err != nil {
