@@ -49,6 +49,9 @@
 // Limits: RulesMax rules, ListMax entries in one list, PathBytesMax per path,
 // PathDepthMax segments. Cost: see TestAuthorizeStaysWithinTwelveMapLookUps.
 //
+// Channels (channel.go) are direct paths past the proxies. Their lists are their allow
+// rules (Attach); between two ends that may attach only a deny rule decides (Pair).
+//
 // Whether the named services exist is not checked here; node/catalog does.
 //
 // Decisions

@@ -12,16 +12,17 @@ import (
 
 // Delta is the way from one State to another: what to set and what to delete.
 type Delta struct {
-	From      uint64              `json:"from"`
-	FromHash  Digest              `json:"from_digest"`
-	To        uint64              `json:"to"`
-	Floor     uint64              `json:"floor"`
-	Services  Change[Service]     `json:"services,omitzero"`
-	Rules     Change[policy.Rule] `json:"rules,omitzero"`
-	Nodes     Change[Node]        `json:"nodes,omitzero"`
-	Endpoints Change[Endpoint]    `json:"endpoints,omitzero"`
-	Revoked   Change[Revocation]  `json:"revoked,omitzero"`
-	Bundle    *pki.Bundle         `json:"bundle,omitempty"`
+	From      uint64                 `json:"from"`
+	FromHash  Digest                 `json:"from_digest"`
+	To        uint64                 `json:"to"`
+	Floor     uint64                 `json:"floor"`
+	Services  Change[Service]        `json:"services,omitzero"`
+	Rules     Change[policy.Rule]    `json:"rules,omitzero"`
+	Channels  Change[policy.Channel] `json:"channels,omitzero"`
+	Nodes     Change[Node]           `json:"nodes,omitzero"`
+	Endpoints Change[Endpoint]       `json:"endpoints,omitzero"`
+	Revoked   Change[Revocation]     `json:"revoked,omitzero"`
+	Bundle    *pki.Bundle            `json:"bundle,omitempty"`
 }
 
 // Change is what happened to one map.
@@ -42,6 +43,7 @@ func diff(a, b *State, digest Digest) Delta {
 		From: a.Version, FromHash: digest, To: b.Version, Floor: b.Floor,
 		Services:  changeOf(a.Services, b.Services, deeply),
 		Rules:     changeOf(a.Rules, b.Rules, deeply),
+		Channels:  changeOf(a.Channels, b.Channels, deeply),
 		Nodes:     changeOf(a.Nodes, b.Nodes, deeply),
 		Endpoints: changeOf(a.Endpoints, b.Endpoints, func(e, f Endpoint) bool { return e == f }), // by far the most
 		Revoked:   changeOf(a.Revoked, b.Revoked, deeply),
@@ -69,6 +71,7 @@ func (d Delta) Apply(a *State) (*State, error) {
 	b.Version, b.Floor = d.To, d.Floor
 	d.Services.apply(b.Services)
 	d.Rules.apply(b.Rules)
+	d.Channels.apply(b.Channels)
 	d.Nodes.apply(b.Nodes)
 	d.Endpoints.apply(b.Endpoints)
 	d.Revoked.apply(b.Revoked)

@@ -16,7 +16,7 @@ const pairServicesMax = 1000
 
 // Difference is what a new floor would change: the answer of a dry run.
 type Difference struct {
-	Added   []string `json:"added"` // "service.orders", "policy.x", sorted
+	Added   []string `json:"added"` // "service.orders", "policy.x", "channel.y", sorted
 	Removed []string `json:"removed"`
 	Changed []string `json:"changed"`
 
@@ -48,6 +48,7 @@ func (d *Directory) DryRun(f Floor) Difference {
 	out := Difference{Added: []string{}, Removed: []string{}, Changed: []string{}, Allowed: []Pair{}, Denied: []Pair{}, Unplaced: []string{}}
 	compare(&out, "service.", cur.Services, f.Services)
 	compare(&out, "policy.", cur.Policies, f.Policies)
+	compare(&out, "channel.", cur.Channels, f.Channels)
 	out.pairs(d.domain, cur, f)
 	for _, key := range sortedKeys(d.leases) {
 		if l := d.leases[key]; !f.placed(l.Service, l.Node) {

@@ -113,7 +113,7 @@ func (d *Directory) State() *State {
 	}
 	f := d.Current()
 	s := &State{
-		Domain: d.domain, Version: version, Floor: f.Version, Services: f.Floor.Services, Rules: f.Floor.Policies,
+		Domain: d.domain, Version: version, Floor: f.Version, Services: f.Floor.Services, Rules: f.Floor.Policies, Channels: f.Floor.Channels,
 		Nodes: make(map[string]Node, len(d.nodes)), Endpoints: make(map[string]Endpoint, len(d.leases)),
 		Revoked: maps.Clone(d.revoked), Bundle: d.bundle,
 	}

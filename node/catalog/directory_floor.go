@@ -86,7 +86,7 @@ func (d *Directory) Rollback(to uint64, by, note string, now time.Time) (uint64,
 func (d *Directory) trim() {
 	items := 0
 	for i := len(d.floors) - 1; i >= 0; i-- {
-		items += len(d.floors[i].Floor.Services) + len(d.floors[i].Floor.Policies)
+		items += len(d.floors[i].Floor.Services) + len(d.floors[i].Floor.Policies) + len(d.floors[i].Floor.Channels)
 		kept := len(d.floors) - i
 		if kept > 2 && (kept > d.limits.History || items > historyItems) {
 			d.floors = slices.Clone(d.floors[i+1:])

@@ -361,7 +361,13 @@ func call(d *Directory, op int, node, svc string, link, epoch uint64, on bool, p
 	case 10:
 		d.Expire(now)
 	case 11:
-		d.ApplyFloor(Floor{Services: map[string]Service{"orders": service(placed...), "risk": service("h1", "h2", "h3")}}, "", "", now)
+		f := Floor{Services: map[string]Service{"orders": service(placed...), "risk": service("h1", "h2", "h3")}}
+		if on {
+			c := policy.DefaultChannel()
+			c.Kind, c.Publishers, c.Subscribers, c.Size = policy.Orders, []string{"orders"}, []string{"risk"}, policy.SizeMin*policy.Size(len(placed))
+			f.Channels = map[string]policy.Channel{"direct": c}
+		}
+		d.ApplyFloor(f, "", "", now)
 	case 12:
 		if on {
 			d.Drain(svc, node, true, now)

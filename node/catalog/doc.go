@@ -30,7 +30,7 @@
 //     a restarted control does not empty the routing of every node.
 //   - A rule that names a service which does not exist refuses the floor.
 //
-// Limits: FloorBytesMax, FloorServicesMax, FloorPoliciesMax, FloorNodesMax; Limits
+// Limits: FloorBytesMax, FloorServicesMax, FloorPoliciesMax, FloorNodesMax, policy.ChannelsMax; Limits
 // of a Directory; ToControlBytesMax, ToNodeBytesMax, JoinBytesMax, ClaimsMax.
 //
 // There are no locks: node/control's event loop owns the Directory, everything

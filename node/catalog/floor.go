@@ -28,8 +28,9 @@ const (
 
 // Floor is the mesh-wide part of the configuration: the file of `fire apply`.
 type Floor struct {
-	Services map[string]Service     `toml:"service" json:"services"`
-	Policies map[string]policy.Rule `toml:"policy" json:"policies"`
+	Services map[string]Service        `toml:"service" json:"services"`
+	Policies map[string]policy.Rule    `toml:"policy" json:"policies"`
+	Channels map[string]policy.Channel `toml:"channel" json:"channels,omitempty"`
 }
 
 // DefaultService is a [service.NAME] table without keys.
@@ -155,10 +156,15 @@ func (f Floor) Problems() []Problem {
 		bad("policy", "%d rules, the limit is %d", len(f.Policies), FloorPoliciesMax)
 		return problems
 	}
+	if len(f.Channels) > policy.ChannelsMax {
+		bad("channel", "%d channels, the limit is %d", len(f.Channels), policy.ChannelsMax)
+		return problems
+	}
 	for _, name := range sortedKeys(f.Services) {
 		f.Services[name].check("service."+name, name, bad)
 	}
 	f.checkRules(bad)
+	f.checkChannels(bad)
 	return problems
 }
 
@@ -222,6 +228,20 @@ func (f Floor) checkRules(bad badFunc) {
 	}
 }
 
+func (f Floor) checkChannels(bad badFunc) {
+	names := sortedKeys(f.Services)
+	for _, name := range sortedKeys(f.Channels) {
+		c, key := f.Channels[name], "channel."+name
+		c.Check(name, func(field, text string) { bad(strings.TrimSuffix(key+"."+field, "."), "%s", text) })
+		for _, s := range c.Publishers {
+			f.checkName(key+".publishers", s, names, bad)
+		}
+		for _, s := range c.Subscribers {
+			f.checkName(key+".subscribers", s, names, bad)
+		}
+	}
+}
+
 func (f Floor) checkName(key, s string, names []string, bad badFunc) {
 	if _, ok := f.Services[s]; ok || s == "*" {
 		return
@@ -244,7 +264,7 @@ func oneOf[T ~string](key string, v T, bad badFunc, known ...T) {
 
 // whole is f with no map nil.
 func (f Floor) whole() Floor {
-	return Floor{Services: filled(f.Services), Policies: filled(f.Policies)}
+	return Floor{Services: filled(f.Services), Policies: filled(f.Policies), Channels: filled(f.Channels)}
 }
 
 // equal compares by canonical JSON: a list that is nil and one that is empty say

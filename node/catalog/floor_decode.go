@@ -37,8 +37,14 @@ func (d *decoder) floor(tree map[string]any) Floor {
 				d.table(key, table, &r)
 				f.Policies[name] = r
 			})
+		case "channel":
+			d.each(kind, tree[kind], func(key, name string, table map[string]any) {
+				c := policy.DefaultChannel()
+				d.table(key, table, &c)
+				f.Channels[name] = c
+			})
 		default:
-			d.bad(kind, "unknown table; a floor has [service.NAME] and [policy.NAME]%s", didYouMean(kind, []string{"service", "policy"}))
+			d.bad(kind, "unknown table; a floor has [service.NAME], [policy.NAME] and [channel.NAME]%s", didYouMean(kind, []string{"service", "policy", "channel"}))
 		}
 	}
 	return f
@@ -84,7 +90,7 @@ func (d *decoder) value(key string, v any, into reflect.Value) {
 	if u, ok := into.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		s, isText := v.(string)
 		if !isText {
-			d.bad(key, "want text with a unit, as \"250ms\" or \"3s\", not %s %v", kindOf(v), v)
+			d.bad(key, "want text with a unit, as %s, not %s %v", exampleOf(into), kindOf(v), v)
 		} else if err := u.UnmarshalText([]byte(s)); err != nil {
 			d.bad(key, "%v", err)
 		}
@@ -111,6 +117,14 @@ func (d *decoder) value(key string, v any, into reflect.Value) {
 		}
 	}
 	d.bad(key, "want %s, not %s", wanted(into.Type()), kindOf(v))
+}
+
+// exampleOf shows how a value of the field's type looks.
+func exampleOf(v reflect.Value) string {
+	if v.Type() == reflect.TypeFor[policy.Size]() {
+		return `"64KiB" or "4MiB"`
+	}
+	return `"250ms" or "3s"`
 }
 
 func (d *decoder) number(key string, n int64, into reflect.Value) {

@@ -44,6 +44,21 @@ action = "deny"
 from = ["*"]
 to = ["orders"]
 ports = [9001]
+
+[channel.md]
+kind = "broadcast"
+publishers = ["orders"]
+subscribers = ["risk", "orders"]
+size = "64KiB"
+wait = "spin"
+audit = "sample"
+keep = "1s"
+description = "fills"
+
+[channel.plain]
+kind = "orders"
+publishers = ["risk"]
+subscribers = ["orders"]
 `
 
 func TestParseFloorReadsEveryKeyAndFillsDefaults(t *testing.T) {
@@ -61,6 +76,12 @@ func TestParseFloorReadsEveryKeyAndFillsDefaults(t *testing.T) {
 		Policies: map[string]policy.Rule{
 			"orders-risk": {Action: policy.Allow, From: []string{"orders"}, To: []string{"risk"}, Methods: []string{"POST"}, Paths: []string{"/v1/*"}},
 			"no-way":      {Action: policy.Deny, From: []string{"*"}, To: []string{"orders"}, Ports: []uint16{9001}},
+		},
+		Channels: map[string]policy.Channel{
+			"md": {Kind: policy.Broadcast, Publishers: []string{"orders"}, Subscribers: []string{"risk", "orders"}, Size: 64 << 10,
+				Wait: policy.WaitSpin, Audit: policy.AuditSample, Keep: Duration(time.Second), Description: "fills"},
+			"plain": {Kind: policy.Orders, Publishers: []string{"risk"}, Subscribers: []string{"orders"}, Size: 4 << 20,
+				Wait: policy.WaitAdaptive, Audit: policy.AuditAll, Keep: Duration(5 * time.Second)},
 		},
 	}
 	if !reflect.DeepEqual(f, want) {
@@ -94,6 +115,11 @@ paths = ["/x"]
 loose = 3
 [servce.x]
 port = 1
+[channel.md]
+kind = "order"
+publishers = ["rsk"]
+size = 4096
+subscribers = ["risk"]
 `
 	_, problems := ParseFloor("floor.toml", []byte(text))
 	var got []string
@@ -116,7 +142,10 @@ port = 1
 		`floor.toml:16: policy.in.from: no service "order" is declared; did you mean "orders"?`,
 		`floor.toml:17: policy.in.to: the rule names methods or paths, and service "risk" speaks tcp, not http`,
 		`floor.toml:20: policy.loose: want a table [policy.loose], not an integer`,
-		`floor.toml:21: servce: unknown table; a floor has [service.NAME] and [policy.NAME]; did you mean "service"?`,
+		`floor.toml:21: servce: unknown table; a floor has [service.NAME], [policy.NAME] and [channel.NAME]; did you mean "service"?`,
+		`floor.toml:24: channel.md.kind: "order" is none of orders, broadcast, rpc; did you mean "orders"?`,
+		`floor.toml:25: channel.md.publishers: no service "rsk" is declared; did you mean "risk"?`,
+		`floor.toml:26: channel.md.size: want text with a unit, as "64KiB" or "4MiB", not an integer 4096`,
 	}
 	if !slices.Equal(got, want) {
 		t.Fatalf("got:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -18,15 +18,16 @@ import (
 // State is the mesh as one value. A published State is immutable: every change
 // makes a new one with a higher Version.
 type State struct {
-	Domain    id.Domain              `json:"domain"`
-	Version   uint64                 `json:"version"`
-	Floor     uint64                 `json:"floor"` // version of the floor file in force, 0 before the first
-	Services  map[string]Service     `json:"services"`
-	Rules     map[string]policy.Rule `json:"rules"`
-	Nodes     map[string]Node        `json:"nodes"`
-	Endpoints map[string]Endpoint    `json:"endpoints"` // by EndpointKey
-	Revoked   map[string]Revocation  `json:"revoked"`   // by SPIFFE id
-	Bundle    pki.Bundle             `json:"bundle"`
+	Domain    id.Domain                 `json:"domain"`
+	Version   uint64                    `json:"version"`
+	Floor     uint64                    `json:"floor"` // version of the floor file in force, 0 before the first
+	Services  map[string]Service        `json:"services"`
+	Rules     map[string]policy.Rule    `json:"rules"`
+	Channels  map[string]policy.Channel `json:"channels,omitempty"`
+	Nodes     map[string]Node           `json:"nodes"`
+	Endpoints map[string]Endpoint       `json:"endpoints"` // by EndpointKey
+	Revoked   map[string]Revocation     `json:"revoked"`   // by SPIFFE id
+	Bundle    pki.Bundle                `json:"bundle"`
 }
 
 // Service is one [service.NAME] table of the floor file and the same on the wire.
@@ -131,7 +132,7 @@ func (s *State) Digest() Digest {
 // whole makes nil maps empty, so that a state equals its decoded self.
 func (s *State) whole() {
 	s.Services, s.Rules, s.Nodes = filled(s.Services), filled(s.Rules), filled(s.Nodes)
-	s.Endpoints, s.Revoked = filled(s.Endpoints), filled(s.Revoked)
+	s.Endpoints, s.Revoked, s.Channels = filled(s.Endpoints), filled(s.Revoked), filled(s.Channels)
 }
 
 func filled[V any](m map[string]V) map[string]V {
@@ -145,7 +146,7 @@ func filled[V any](m map[string]V) map[string]V {
 func (s *State) clone() *State {
 	c := *s
 	c.Services, c.Rules, c.Nodes = maps.Clone(s.Services), maps.Clone(s.Rules), maps.Clone(s.Nodes)
-	c.Endpoints, c.Revoked = maps.Clone(s.Endpoints), maps.Clone(s.Revoked)
+	c.Endpoints, c.Revoked, c.Channels = maps.Clone(s.Endpoints), maps.Clone(s.Revoked), maps.Clone(s.Channels)
 	c.whole()
 	return &c
 }
@@ -177,25 +178,8 @@ func (d *Digest) UnmarshalText(b []byte) error {
 	return err
 }
 
-// Duration is a time.Duration that is text ("250ms") in TOML and JSON. A bare
-// integer, which TOML libraries read as nanoseconds, is refused.
-type Duration time.Duration
-
-// String is time.Duration's.
-func (d Duration) String() string { return time.Duration(d).String() }
-
-// MarshalText is String.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
-
-// UnmarshalText parses time.ParseDuration's form.
-func (d *Duration) UnmarshalText(b []byte) error {
-	v, err := time.ParseDuration(string(b))
-	if err != nil {
-		return fmt.Errorf("duration %q: want a number with a unit, as \"250ms\" or \"3s\"", b)
-	}
-	*d = Duration(v)
-	return nil
-}
+// Duration is text ("250ms") in TOML and JSON.
+type Duration = policy.Duration
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
