@@ -36,6 +36,7 @@ var floors = map[string]struct {
 	"transport/shm":           {3, "rings in shared memory between processes"},
 	"transport/balance":       {3, "choosing an endpoint; ejection"},
 	"transport/transporttest": {3, "the conformance suite of every transport"},
+	"transport/channel":       {4, "a program's ends of a direct path; the attach protocol"},
 	"node/admin":              {4, "the unix-socket API and metrics"},
 	"twin/web":                {4, "the live map"},
 	"node/catalog":            {5, "the mesh as one signed value; leases with epochs"},
