@@ -1,9 +1,12 @@
 package shm
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 // Gate is the broker's side of a channel's gate: the one mapping that may write it.
@@ -48,35 +51,75 @@ func (g *Gate) Close() error {
 	return err
 }
 
-// gate is a peer's side.
-type gate struct {
-	memory
-	state *uint32
+// valve is a peer's side of a gate. The gate may be replaced while another goroutine
+// looks: a broker that follows one that died cannot write the old, which is sealed.
+type valve struct {
+	state atomic.Pointer[uint32] // of the gate that counts; its reason lies behind it
+
+	mu    sync.Mutex
+	epoch uint64   // of the ring
+	gates []memory // all that ever counted: somebody may still be looking
 }
 
-func openGate(f *os.File, epoch uint64) (gate, error) {
+// gatesMax bounds the gates of one peer; each has cost a broker its life.
+const gatesMax = 256
+
+// open maps a gate and makes it the one that counts.
+func (v *valve) open(f *os.File, epoch uint64) error {
 	if err := checkSealed(f); err != nil {
-		return gate{}, err
+		return err
 	}
 	m, err := mapMemory(f, false, func(n int64) bool { return n == gateBytes })
 	if err != nil {
-		return gate{}, err
+		return err
 	}
 	err = m.checkHead(magicGate, "gate")
 	if err == nil && m.load(offEpoch) != epoch {
 		err = fmt.Errorf("the gate is of epoch %d, the ring of %d", m.load(offEpoch), epoch)
 	}
-	if err != nil {
-		m.unmap()
-		return gate{}, fmt.Errorf("%s: %w", f.Name(), err)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err == nil && len(v.gates) == gatesMax {
+		err = fmt.Errorf("the gate was replaced %d times, which is the limit", gatesMax)
 	}
-	return gate{m, m.half(offState)}, nil
+	if err != nil {
+		return errors.Join(fmt.Errorf("%s: %w", f.Name(), err), m.unmap())
+	}
+	v.epoch, v.gates = epoch, append(v.gates, m)
+	v.state.Store(m.half(offState))
+	return nil
 }
 
-func (g gate) open() bool { return atomic.LoadUint32(g.state) == uint32(Open) }
+// replace makes another gate of the same epoch the one that counts.
+func (v *valve) replace(f *os.File) error {
+	v.mu.Lock()
+	epoch := v.epoch
+	v.mu.Unlock()
+	return v.open(f, epoch)
+}
+
+// shut is a state of this side's own: the broker that could have told it is not there.
+func (v *valve) shut(s State, reason uint32) {
+	own := &[2]uint32{uint32(s), reason}
+	v.state.Store(&own[0])
+}
+
+func (v *valve) isOpen() bool { return atomic.LoadUint32(v.state.Load()) == uint32(Open) }
 
 // now is the state and its reason.
-func (g gate) now() (State, uint32) {
-	s := State(atomic.LoadUint32(g.state))
-	return s, g.loadHalf(offReason)
+func (v *valve) now() (State, uint32) {
+	at := v.state.Load()
+	s := State(atomic.LoadUint32(at))
+	return s, atomic.LoadUint32((*uint32)(unsafe.Add(unsafe.Pointer(at), offReason-offState)))
+}
+
+func (v *valve) close() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var errs []error
+	for _, m := range v.gates {
+		errs = append(errs, m.unmap())
+	}
+	v.gates = nil
+	return errors.Join(errs...)
 }

@@ -20,7 +20,7 @@ var ErrCorrupt = errors.New("the ring is corrupt")
 // Reader is one reading end of a ring. It belongs to one goroutine.
 type Reader struct {
 	ring *ring
-	gate gate
+	gate valve
 	own  memory // the cursor
 
 	pos      uint64
@@ -41,7 +41,7 @@ func OpenReader(data, cursor, gateFile *os.File) (*Reader, error) {
 		return nil, err
 	}
 	x := &Reader{ring: r}
-	if x.gate, err = openGate(gateFile, r.info.Epoch); err == nil {
+	if err = x.gate.open(gateFile, r.info.Epoch); err == nil {
 		x.own, err = openCursor(cursor, true, r.info.Epoch)
 	}
 	if err != nil {
@@ -65,6 +65,13 @@ func (r *Reader) Info() Info { return r.ring.info }
 
 // State is what the broker says of the channel, and its reason's number.
 func (r *Reader) State() (State, uint32) { return r.gate.now() }
+
+// ReplaceGate lets another gate of the same epoch count from now on. Any goroutine may
+// call it.
+func (r *Reader) ReplaceGate(f *os.File) error { return r.gate.replace(f) }
+
+// Shut ends the reading, for a reason of this side's own. Any goroutine may call it.
+func (r *Reader) Shut(s State, reason uint32) { r.gate.shut(s, reason) }
 
 // Next is the number of the next message, counted from 0. A lane's reader counts from
 // where it began.
@@ -94,7 +101,7 @@ func (r *Reader) Poll(most int, each func(typ uint16, p []byte)) (n int, gap Gap
 		storeRelease(r.own.word(offPosition), r.pos)
 		*r.own.word(offRead) = r.messages
 		*r.own.word(offRead + 8*countReadBytes) = r.bytes
-	} else if err == nil && gap == (Gap{}) && !r.gate.open() {
+	} else if err == nil && gap == (Gap{}) && !r.gate.isOpen() {
 		err = r.shut()
 	}
 	if err != nil {
@@ -257,7 +264,7 @@ func (r *Reader) sample(pos uint64) {
 }
 
 // Ready reports whether Poll has something to say.
-func (r *Reader) Ready() bool { return r.err != nil || r.ready() || !r.gate.open() }
+func (r *Reader) Ready() bool { return r.err != nil || r.ready() || !r.gate.isOpen() }
 
 func (r *Reader) ready() bool {
 	return atomic.LoadUint64((*uint64)(r.ring.line(r.pos))) == r.pos+r.ring.key1 ||
@@ -266,5 +273,5 @@ func (r *Reader) ready() bool {
 
 // Close unmaps everything. No other method may be called any more.
 func (r *Reader) Close() error {
-	return errors.Join(r.own.unmap(), r.gate.unmap(), r.ring.unmap())
+	return errors.Join(r.own.unmap(), r.gate.close(), r.ring.unmap())
 }

@@ -313,3 +313,56 @@ func TestForeignMemoryIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestReplacedGateCountsAndTheOldOneDoesNot(t *testing.T) {
+	c := newChannel(t, Lane, 64)
+	r, _ := c.reader(0)
+	next, err := CreateGate("next", c.spec.Epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	other, err := CreateGate("other", c.spec.Epoch+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := errors.Join(c.w.ReplaceGate(next.File()), r.ReplaceGate(next.File())); err != nil {
+		t.Fatal(err)
+	}
+	if c.w.ReplaceGate(other.File()) == nil || r.ReplaceGate(c.data) == nil {
+		t.Error("a gate of another epoch, or a ring, is taken for a gate")
+	}
+	c.gate.Set(Revoked, 1)
+	if res := c.w.Offer(1, []byte("x")); res != Sent {
+		t.Error(res)
+	}
+	if n, _, err := r.Poll(9, func(uint16, []byte) {}); n != 1 || err != nil {
+		t.Error(n, err)
+	}
+	next.Set(Revoked, 2)
+	if res := c.w.Offer(1, []byte("x")); res != Shut {
+		t.Error(res)
+	}
+	if s, why := r.State(); s != Revoked || why != 2 {
+		t.Error(s, why)
+	}
+}
+
+func TestEitherEndCanShutItself(t *testing.T) {
+	c := newChannel(t, Lane, 64)
+	r, _ := c.reader(0)
+	c.w.Offer(1, []byte("x"))
+	r.Shut(Revoked, 7)
+	var shut *ShutError
+	if n, _, err := r.Poll(9, func(uint16, []byte) {}); n != 0 || !errors.As(err, &shut) || shut.Reason != 7 {
+		t.Error(n, err)
+	}
+	if s, _ := c.w.State(); s != Open {
+		t.Errorf("the writer is %v", s)
+	}
+	c.w.Shut(Closed, 8)
+	if res := c.w.Offer(1, []byte("x")); res != Shut {
+		t.Error(res)
+	}
+}

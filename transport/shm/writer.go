@@ -21,10 +21,9 @@ const sampleEvery = 1024
 // goroutine; the rest may be called from any.
 type Writer struct {
 	ring *ring
-	gate gate
+	gate valve
 
-	// constant, out of ring and gate: one load less for each message
-	state     *uint32
+	// constant, out of ring: one load less for each message
 	lines     unsafe.Pointer
 	mask      uint64
 	key1      uint64
@@ -74,13 +73,12 @@ func OpenWriter(data, gateFile *os.File) (*Writer, error) {
 		r.unmap()
 		return nil, fmt.Errorf("%s has had a writer; a new one needs a new ring", data.Name())
 	}
-	g, err := openGate(gateFile, r.info.Epoch)
-	if err != nil {
-		return nil, errors.Join(err, r.unmap())
-	}
-	w := &Writer{ring: r, gate: g, state: g.state, lines: r.lines, mask: r.mask, key1: r.key1,
+	w := &Writer{ring: r, lines: r.lines, mask: r.mask, key1: r.key1,
 		counts: (*[writerCounters]uint64)(unsafe.Pointer(r.word(offWritten))), lengthMax: min(MessageMax, r.size/4*lineBytes-headerBytes)}
 	w.readers.Store(new([]*Peer))
+	if err := w.gate.open(gateFile, r.info.Epoch); err != nil {
+		return nil, errors.Join(err, r.unmap())
+	}
 	expectFences()
 	return w, nil
 }
@@ -90,6 +88,12 @@ func (w *Writer) Info() Info { return w.ring.info }
 
 // State is what the broker says of the channel, and its reason's number.
 func (w *Writer) State() (State, uint32) { return w.gate.now() }
+
+// ReplaceGate lets another gate of the same epoch count from now on.
+func (w *Writer) ReplaceGate(f *os.File) error { return w.gate.replace(f) }
+
+// Shut lets no more be written, for a reason of this side's own.
+func (w *Writer) Shut(s State, reason uint32) { w.gate.shut(s, reason) }
 
 // AddReader lets the writer respect and wake a reader. It returns what RemoveReader wants.
 func (w *Writer) AddReader(cursor *os.File) (*Peer, error) {
@@ -138,7 +142,7 @@ func (w *Writer) reap() {
 // Offer writes one message and publishes it. It never waits.
 func (w *Writer) Offer(typ uint16, p []byte) Result {
 	n := uint64(len(p))
-	if w.pos+linesOf(n) > w.clear || atomic.LoadUint32(w.state) != uint32(Open) {
+	if w.pos+linesOf(n) > w.clear || !w.gate.isOpen() {
 		if res := w.reserve(n); res != Sent {
 			return res
 		}
@@ -176,7 +180,7 @@ func (w *Writer) Abort() { w.claimed = nil }
 // reserve makes contiguous room for n bytes at pos, padding up to the end of the memory
 // where it must.
 func (w *Writer) reserve(n uint64) Result {
-	if atomic.LoadUint32(w.state) != uint32(Open) {
+	if !w.gate.isOpen() {
 		return Shut
 	}
 	if n > w.lengthMax {
@@ -284,5 +288,5 @@ func (w *Writer) Close() error {
 		errs = append(errs, r.cursor.unmap())
 	}
 	w.readers.Store(new([]*Peer))
-	return errors.Join(append(errs, w.gate.unmap(), w.ring.unmap())...)
+	return errors.Join(append(errs, w.gate.close(), w.ring.unmap())...)
 }
