@@ -88,8 +88,9 @@
 // looks at the cursors again only when it seems to be reached. Full is an answer, not a
 // wait. Orders from several producers are several lanes, which one reader merges.
 //
-// A broadcast's writer raises intent in steps of lines/8 before it writes there, and
-// passes everybody. A reader copies, then looks at intent: if the copied lines are
+// A broadcast's writer passes everybody. Every writer raises intent in steps of lines/8
+// before it writes there, a lane's for those who only look on (Tail).
+// A reader copies, then looks at intent: if the copied lines are
 // within lines of it they were whole. Otherwise it has been lapped: it goes on at the mark
 // and reports the messages lost, first to last. Since intent moves seldom, looking costs a
 // load from the reader's own cache. A new reader begins at the mark, too.

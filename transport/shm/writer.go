@@ -32,8 +32,9 @@ type Writer struct {
 
 	// of the writing goroutine
 	pos      uint64
-	clear    uint64 // up to there nothing has to be looked at: neither limit nor the memory's end
-	limit    uint64 // up to there the readers let it write
+	clear    uint64 // up to there nothing has to be looked at: neither limit, intent nor the memory's end
+	limit    uint64 // up to there the readers of a lane let it write
+	intent   uint64 // up to there it has said that it writes
 	messages uint64
 	bytes    uint64
 	claimed  unsafe.Pointer // nil: no claim
@@ -187,19 +188,27 @@ func (w *Writer) reserve(n uint64) Result {
 		return TooLong
 	}
 	r, need := w.ring, linesOf(n)
-	if left := r.size - w.pos&r.mask; left < need {
-		if !w.may(left + need) {
-			return Full
-		}
+	left := r.size - w.pos&r.mask
+	if left >= need {
+		left = 0
+	}
+	if !w.may(left + need) {
+		return Full
+	}
+	if w.pos+left+need > w.intent {
+		w.mark(left + need)
+	}
+	if left > 0 {
 		line := r.line(w.pos)
 		*(*uint64)(unsafe.Add(line, offLength)) = left*lineBytes - headerBytes | flagPad<<48
 		storeRelease((*uint64)(line), w.pos+r.key1)
 		w.pos += left
 		w.counts[countPadding] += left
-	} else if !w.may(need) {
-		return Full
 	}
-	w.clear = min(w.limit, w.pos|r.mask+1) // the end of this lap
+	w.clear = min(w.intent, w.pos|r.mask+1) // the end of this lap
+	if r.info.Discipline == Lane {
+		w.clear = min(w.clear, w.limit)
+	}
 	return Sent
 }
 
@@ -229,11 +238,7 @@ func (w *Writer) publish(line unsafe.Pointer, n uint64, typ uint16) {
 // may reports whether need more lines can be written, looking anew when it must.
 func (w *Writer) may(need uint64) bool {
 	r := w.ring
-	if w.pos+need <= w.limit {
-		return true
-	}
-	if r.info.Discipline == Broadcast {
-		w.mark(need)
+	if r.info.Discipline == Broadcast || w.pos+need <= w.limit {
 		return true
 	}
 	readers := *w.readers.Load()
@@ -254,17 +259,17 @@ func (w *Writer) may(need uint64) bool {
 	return true
 }
 
-// mark tells a broadcast's readers how far the writer goes from here on, and where the
-// next message begins.
+// mark tells those whom the writer does not wait for how far it goes from here on, and
+// where the next message begins.
 func (w *Writer) mark(need uint64) {
 	r := w.ring
 	step := r.size / 8
-	w.limit = w.pos + max(need, step)
+	w.intent = w.pos + max(need, step)
 	m := r.load(offMark) + 1
 	r.store(offMarks+16*uintptr(m&1), w.pos)
 	r.store(offMarks+16*uintptr(m&1)+8, w.messages)
 	storeRelease(r.word(offMark), m)
-	r.store(offIntent, w.limit)
+	r.store(offIntent, w.intent)
 	storeFence() // before any line that it covers
 }
 
