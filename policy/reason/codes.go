@@ -82,4 +82,15 @@ const (
 	ClockSkew            Code = 803
 	DiskFull             Code = 804
 	NotPermitted         Code = 805
+
+	// direct
+	DirectUnreachable Code = 900
+	NoSuchChannel     Code = 901
+	ProgramUnknown    Code = 902
+	LayoutMismatch    Code = 903
+	ChannelRevoked    Code = 904
+	ChannelBusy       Code = 905
+	WriterDied        Code = 906
+	RingUnavailable   Code = 907
+	RingCorrupt       Code = 908
 )

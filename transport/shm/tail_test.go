@@ -159,6 +159,9 @@ func TestViewsReadWhatBothEndsCount(t *testing.T) {
 	if s.Position != 20 || s.Messages != 10 || s.Bytes != 1000 || s.Latency.Count() != 1 {
 		t.Errorf("%+v", s)
 	}
+	if n := v.Unread(s.Position); n != 22 {
+		t.Errorf("%d messages unread, want 22", n)
+	}
 	if q := s.Latency.Quantile(0.5); q <= 0 || s.Latency.Quantile(0) != q || s.Latency.Quantile(1) != q {
 		t.Errorf("one sample has quantile %v", q)
 	}

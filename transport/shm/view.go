@@ -2,6 +2,7 @@ package shm
 
 import (
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -112,4 +113,24 @@ func (l *Latency) Quantile(q float64) time.Duration {
 		rank -= c
 	}
 	return 0
+}
+
+// Unread counts the messages that lie in a lane from a reader's position on: nothing there
+// is written over while the writer respects its cursor.
+func (v *View) Unread(position uint64) (messages uint64) {
+	r := Reader{ring: v.ring}
+	for {
+		line := v.ring.line(position)
+		if atomic.LoadUint64((*uint64)(line)) != position+v.ring.key1 {
+			return messages
+		}
+		_, lines, _, flags, ok := r.header(line, position)
+		if !ok {
+			return messages
+		}
+		position += lines
+		if flags&flagPad == 0 {
+			messages++
+		}
+	}
 }

@@ -1,0 +1,252 @@
+package direct
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"fire/policy/reason"
+	"fire/transport/channel"
+)
+
+// Deps is what the broker needs of its surroundings.
+type Deps struct {
+	Programs map[string]Program // by service
+	// Record takes an event into the audit trail, in order, before what it tells of takes
+	// effect. An error refuses what it would have told of. It must not wait long.
+	Record func(Event) error
+	Log    *slog.Logger
+	Now    func() time.Time // nil: time.Now
+}
+
+// Broker is the direct node: it lets programs attach, and governs what they hold.
+type Broker struct {
+	cfg  Config
+	deps Deps
+	ln   *net.UnixListener
+	path string
+
+	do      chan func() // to the loop, which owns everything below
+	stopped chan struct{}
+	peers   sync.WaitGroup
+	tails   sync.WaitGroup
+	places  chan struct{} // of connections that have not said what they want
+
+	rules     *Rules
+	channels  map[string]*governed
+	ends      map[*peer]struct{}
+	programs  map[int]int // ends by process
+	lastLink  uint64
+	lastEpoch uint64
+	memory    int // bytes of all rings
+	revoked   map[revocation]Revocation
+	counts    Counts
+}
+
+// Counts is what happened since the start.
+type Counts struct {
+	Attached uint64 `json:"attached_total"`
+	Refused  uint64 `json:"refused_total"`
+	Died     uint64 `json:"died_total"`
+	Cut      uint64 `json:"cut_total"`
+	Adopted  uint64 `json:"adopted_total"`
+	LostMsgs uint64 `json:"messages_given_up_total"`
+}
+
+const (
+	queueMax    = 256             // commands that wait for the loop; a connection then waits
+	arrivalsMax = 128             // connections that have not said what they want
+	askWithin   = 2 * time.Second // to say it
+	tickEvery   = 20 * time.Millisecond
+)
+
+// New binds the socket. It starts nothing.
+func New(cfg Config, deps Deps) (*Broker, error) {
+	ln, err := bind(cfg.Socket)
+	if err != nil {
+		return nil, err
+	}
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
+	return &Broker{cfg: cfg, deps: deps, ln: ln, path: cfg.Socket, do: make(chan func(), queueMax), stopped: make(chan struct{}),
+		places: make(chan struct{}, arrivalsMax), channels: map[string]*governed{}, ends: map[*peer]struct{}{},
+		programs: map[int]int{}, revoked: map[revocation]Revocation{}}, nil
+}
+
+// bind replaces a socket that a killed process has left, never one that answers.
+func bind(path string) (*net.UnixListener, error) {
+	if c, err := net.DialTimeout("unixpacket", path, time.Second); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("attach socket %s: another direct node answers there; stop it, or set [direct] socket", path)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("attach socket's folder: %w; or set [direct] socket to another", err)
+	}
+	private := path + "." + strconv.Itoa(os.Getpid())
+	ln, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: private, Net: "unixpacket"})
+	if err != nil {
+		return nil, fmt.Errorf("attach socket: %w", err)
+	}
+	ln.SetUnlinkOnClose(false)
+	// Every user may connect: the kernel says who they are.
+	if err := errors.Join(os.Chmod(private, 0o666), os.Rename(private, path)); err != nil {
+		return nil, errors.Join(fmt.Errorf("attach socket: %w", err), ln.Close(), os.Remove(private))
+	}
+	return ln, nil
+}
+
+// Path is where programs attach.
+func (b *Broker) Path() string { return b.path }
+
+// Run serves until ctx ends. The rings of programs that are attached go on without it.
+func (b *Broker) Run(ctx context.Context) error {
+	accepted := make(chan error, 1)
+	go func() { accepted <- b.accept(ctx) }()
+	err := b.loop(ctx, accepted)
+	close(b.stopped)
+	b.ln.Close()
+	if errors.Is(err, errStopped) {
+		<-accepted
+		err = nil
+	}
+	for p := range b.ends {
+		p.wire.Close()
+	}
+	b.peers.Wait()
+	for _, g := range b.channels {
+		g.free()
+	}
+	return errors.Join(err, os.Remove(b.path))
+}
+
+var errStopped = errors.New("stopped")
+
+// loop is the one owner of what the broker knows.
+func (b *Broker) loop(ctx context.Context, accepted <-chan error) error {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case f := <-b.do:
+			f()
+		case <-tick.C:
+			b.tick(b.deps.Now())
+		case err := <-accepted:
+			return fmt.Errorf("attach socket: %w", err)
+		case <-ctx.Done():
+			b.endTails()
+			return errStopped
+		}
+	}
+}
+
+// endTails waits until what is read so far of all lanes is in the trail.
+func (b *Broker) endTails() {
+	for _, g := range b.channels {
+		for _, l := range g.lanes {
+			b.endTail(l)
+		}
+	}
+	ended := make(chan struct{})
+	go func() { b.tails.Wait(); close(ended) }()
+	for {
+		select {
+		case f := <-b.do:
+			f()
+		case <-ended:
+			return
+		}
+	}
+}
+
+// post lets the loop run f; false when it has ended.
+func (b *Broker) post(f func()) bool {
+	select {
+	case b.do <- f:
+		return true
+	case <-b.stopped:
+		return false
+	}
+}
+
+// ask lets the loop run f and waits for it.
+func (b *Broker) ask(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	select {
+	case b.do <- func() { f(); close(done) }:
+	case <-b.stopped:
+		return reason.New(reason.DirectUnreachable, "the direct node stops")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-b.stopped:
+		return reason.New(reason.DirectUnreachable, "the direct node stops")
+	}
+}
+
+// accept takes connections until the listener is closed.
+func (b *Broker) accept(ctx context.Context) error {
+	for {
+		c, err := b.ln.AcceptUnix()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		select {
+		case b.places <- struct{}{}:
+			b.peers.Go(func() { b.serve(channel.NewWire(c)) })
+		default:
+			c.Close() // as many as may be have not said yet what they want
+		}
+	}
+}
+
+// Update puts a version of the catalogue in force. What it forbids is cut before Update
+// returns.
+func (b *Broker) Update(ctx context.Context, r *Rules) error {
+	return b.ask(ctx, func() {
+		b.rules = r
+		b.enforce()
+	})
+}
+
+// record writes to the trail; what must not happen unrecorded is refused on its error.
+func (b *Broker) record(e Event) error {
+	e.At = b.deps.Now()
+	if r := b.rules; r != nil && e.Version == 0 {
+		e.Version = r.Version
+	}
+	if err := b.deps.Record(e); err != nil {
+		b.deps.Log.Error("the audit trail took no event", "kind", e.Kind, "err", err)
+		return reason.New(reason.DiskFull, "the audit trail takes no event: %w", err)
+	}
+	return nil
+}
+
+// tell records what has happened anyway.
+func (b *Broker) tell(e Event) { _ = b.record(e) }
+
+func (b *Broker) link() uint64 {
+	b.lastLink++
+	return b.lastLink
+}
+
+// epoch numbers rings: above every earlier one, also of earlier direct nodes unless the
+// clock went back.
+func (b *Broker) epoch() uint64 {
+	b.lastEpoch = max(b.lastEpoch+1, uint64(b.deps.Now().UnixNano()))
+	return b.lastEpoch
+}

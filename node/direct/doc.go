@@ -1,0 +1,65 @@
+// Package direct owns the direct role of a host: it lets programs attach to channels, and
+// governs what they hold, without being on their path.
+//
+//	program ── attach ──► serve ─► identify (kernel) ─┐        rules (catalogue)
+//	                        │                         ▼            ▼
+//	                        └── packets ──► loop: judge ─► trail ─► lanes, readings
+//	                                          │  one owner          │
+//	        gates ◄── revoked, closed, died ──┘                     ▼
+//	 writer ═══════════════ ring ═══════════════ reader      tailing: digests, lag
+//
+// It refuses programs that it cannot name, to hand out anything before the trail has it, to
+// carry a message, to make anybody wait for it, and to touch an end that a change does not
+// concern.
+//
+// # Who a program is
+//
+// The kernel says user, process (SO_PEERCRED) and keeps hold of it (SO_PEERPIDFD); /proc says
+// executable and unit, and is believed only while the pidfd says that the process lives.
+// [program.NAME] of mesh.toml says which of these are service NAME. Then the floor decides:
+// the service placed on this host and not revoked, the channel's lists, no deny rule between
+// the pair, no operator's cut.
+//
+// # From attach to the first message
+//
+//	writer   attach ► welcome, lane(data, gate) ► maps ► mapped ► data is sealed
+//	reader   attach ► welcome, lane(data, cursor, gate) ► maps ► mapped ► cursor is sealed
+//	writer   reader(cursor) ► respects it ► added(position)
+//	reader   start(position) ► polls
+//
+// A first reader starts at 0: a lane without readers takes no more than it holds. A later one
+// starts where the writer stood when it had come to respect it; one of a service whose reader
+// of orders is gone takes that one's place, within the channel's keep.
+//
+// # Gates
+//
+// Each end of each lane has a gate of its own. A cut sets it, and the end sees it with its
+// next message or look; a writer that dies has its readers' gates set, once they are read
+// they say so. A program that ignores its gate reads on what its mapping holds, and cannot
+// be stopped from here; its counterpart forgets it. What it must not see is therefore not
+// written any more: a reader that is cut loses the lane's writer only with the writer.
+//
+// # Invariants
+//
+//   - The loop owns everything; connections and tails only post to it. It never waits: a
+//     packet that an end's socket does not take costs that end its attachment.
+//   - Attached is in the trail before a descriptor leaves; so is each cut before its gate.
+//   - A lane has one writer for its life. A new writer gets a new lane.
+//   - Nothing here is on the path: SIGSTOP or SIGKILL of this process stops no message.
+//   - The package links no HTTP, no raft, no badger, no twin (a test).
+//
+// Lock order: none here.
+//
+// # Limits
+//
+// ends_max, ends_per_program_max, memory_max; 32 writers and 32 readers per channel; 128
+// connections that have not said what they want, 2 s to say it; 256 held memories; 4,096
+// operator's cuts, which last as long as the process.
+//
+// Decisions: SO_PEERPIDFD and not the pid alone, since pids are reused. Users or units must
+// be named, not executables alone: a user can run any executable and keep what it inherits.
+// The outermost unit of the cgroup path, since deeper ones are named by whoever runs there.
+// The audit tails the ring like any reader that nobody waits for, instead of sitting on the
+// path: it says exactly what it came too late for. One goroutine per connection and not an
+// event loop over sockets: there are hundreds, and attaching is rare.
+package direct
