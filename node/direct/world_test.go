@@ -50,6 +50,8 @@ func programs(t testing.TB, services ...string) map[string]Program {
 	return out
 }
 
+func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
 func chan0(kind policy.ChannelKind) policy.Channel {
 	c := policy.DefaultChannel()
 	c.Kind, c.Publishers, c.Subscribers, c.Size = kind, []string{"publisher", "second"}, []string{"subscriber", "other"}, 64<<10
@@ -72,7 +74,7 @@ func newNode(t *testing.T) *node {
 func (n *node) start(cfg Config) {
 	n.t.Helper()
 	b, err := New(cfg, Deps{Programs: programs(n.t, "publisher", "second", "subscriber", "other", "stranger"), Record: n.record,
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		Log: quiet()})
 	if err != nil {
 		n.t.Fatal(err)
 	}
