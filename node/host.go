@@ -30,12 +30,14 @@ import (
 // overflow cell, which is itself counted.
 const meterCells = 1024
 
-// host is one host's side of the mesh: its link to control and its data path.
+// host is one host's side of the mesh: its link to control, its data path and its direct
+// node. It has one of the latter two, or both.
 type host struct {
 	self     id.Principal
 	socket   *socket
 	agent    *agent.Agent
-	proxy    *proxy.Proxy
+	proxy    *proxy.Proxy // nil without the role; so is page
+	direct   *directNode  // nil without the role
 	page     *meter.Page
 	awake    *spin.Spinner
 	sessions <-chan transport.Session
@@ -52,6 +54,7 @@ type hostOptions struct {
 	release string
 	awake   *spin.Spinner // nil: the process sleeps whenever it can
 	page    string        // folder and start of the name of its meter page
+	attach  string        // path of its attach socket, when the configuration names none
 	log     *slog.Logger
 }
 
@@ -65,9 +68,24 @@ func newHost(o hostOptions, s *socket) (*host, error) {
 	if err := admin.MakeRuntimeDir(filepath.Dir(o.page)); err != nil {
 		return nil, fmt.Errorf("runtime folder: %w", err)
 	}
+	if slices.Contains(o.roles, config.RoleDirect) {
+		if h.direct, err = newDirectNode(o, h.agent, h.self); err != nil {
+			return nil, err
+		}
+	}
+	if slices.Contains(o.roles, config.RoleProxy) {
+		if err := h.makeProxy(o, s); err != nil {
+			return nil, errors.Join(err, h.direct.close())
+		}
+	}
+	return h, nil
+}
+
+// makeProxy binds the upstreams. On error nothing of it stays.
+func (h *host) makeProxy(o hostOptions, s *socket) (err error) {
 	h.page, err = meter.Create(o.page+h.self.Name+".meter", meterCells)
 	if err != nil {
-		return nil, fmt.Errorf("meter page: %w", err)
+		return fmt.Errorf("meter page: %w", err)
 	}
 	h.page.Describe(strings.Join(o.roles, ","), h.self.Name, o.release)
 	changed, _ := h.agent.Subscribe()
@@ -77,7 +95,7 @@ func newHost(o hostOptions, s *socket) (*host, error) {
 		AppFailed: h.agent.ReportDialFailure,
 	})
 	if err != nil {
-		return nil, errors.Join(err, h.page.Close())
+		return errors.Join(err, h.page.Close())
 	}
 	h.agent.Watch(h.proxy.Enforce) // before control hears "applied", what it forbids is cut
 	h.sessions = s.serve([]string{pki.ALPNMesh}, func(alpn []string) *tls.Config {
@@ -86,7 +104,7 @@ func newHost(o hostOptions, s *socket) (*host, error) {
 		}
 		return h.proxy.ServerTLS()
 	})
-	return h, nil
+	return nil
 }
 
 func (h *host) makeAgent(o hostOptions) error {
@@ -144,10 +162,14 @@ func apps(services map[string]agent.Service) map[string]proxy.App {
 
 // parts of a host: the proxy drains while the agent still renews its leases.
 func (h *host) parts(drain time.Duration) []part {
-	return []part{
-		{h.self.Name + " agent", h.agent.Run, stopGrace},
-		{h.self.Name + " proxy", h.runProxy, drain + stopGrace},
+	parts := []part{{h.self.Name + " agent", h.agent.Run, stopGrace}}
+	if h.direct != nil {
+		parts = append(parts, h.direct.parts(h.self.Name)...)
 	}
+	if h.proxy != nil {
+		parts = append(parts, part{h.self.Name + " proxy", h.runProxy, drain + stopGrace})
+	}
+	return parts
 }
 
 // runProxy carries traffic and gives the proxy the sessions that the socket accepted.
@@ -167,7 +189,11 @@ func (h *host) runProxy(ctx context.Context) error {
 // report is what the host tells the twin. The agent's one link calls it.
 func (h *host) report() twin.Report {
 	h.reports++
-	return twin.Report{Node: h.self.Name, Boot: h.boot, Seq: h.reports, At: time.Now(), Edges: h.proxy.Deltas(), Sessions: h.proxy.Sessions()}
+	r := twin.Report{Node: h.self.Name, Boot: h.boot, Seq: h.reports, At: time.Now()}
+	if h.proxy != nil {
+		r.Edges, r.Sessions = h.proxy.Deltas(), h.proxy.Sessions()
+	}
+	return r
 }
 
 // info adds what this host knows of itself.
@@ -180,13 +206,19 @@ func (h *host) info(i *admin.Info) {
 	}
 	i.Version, i.ClockSkewMS = st.Head.Version, float64(st.ClockSkew)/float64(time.Millisecond)
 	i.SnapshotAgeMS = st.Age.Milliseconds()
-	i.MeterPages = append(i.MeterPages, h.page.Path())
 	for _, c := range st.Certificates {
 		if c.Held {
 			i.Certificates = append(i.Certificates, admin.CertInfo{ID: c.ID, NotBefore: c.NotBefore, NotAfter: c.NotAfter, RenewAt: c.RenewAt, Serial: c.Serial})
 		}
 	}
 	i.Listeners = append(i.Listeners, admin.Listener{Purpose: h.self.Name + " mesh", Address: h.socket.endpoint.Addr().String() + "/udp"})
+	if h.direct != nil {
+		i.Listeners = append(i.Listeners, admin.Listener{Purpose: h.self.Name + " attach", Address: h.direct.broker.Path()})
+	}
+	if h.proxy == nil {
+		return
+	}
+	i.MeterPages = append(i.MeterPages, h.page.Path())
 	at := h.proxy.Listeners()
 	for _, name := range sortedKeys(at) {
 		i.Listeners = append(i.Listeners, admin.Listener{Purpose: h.self.Name + " upstream " + name, Address: at[name].String()})

@@ -54,7 +54,9 @@ func (l *local) Info(context.Context) (admin.Info, error) {
 func (l *local) Flows(context.Context) ([]admin.Flow, error) {
 	out := []admin.Flow{}
 	for _, h := range l.hosts {
-		out = append(out, h.proxy.Flows()...)
+		if h.proxy != nil {
+			out = append(out, h.proxy.Flows()...)
+		}
 	}
 	slices.SortStableFunc(out, func(a, b admin.Flow) int { return a.Since.Compare(b.Since) })
 	return out, nil
@@ -64,7 +66,9 @@ func (l *local) Flows(context.Context) ([]admin.Flow, error) {
 func (l *local) Refusals(context.Context) ([]admin.Refusal, error) {
 	out := []admin.Refusal{}
 	for _, h := range l.hosts {
-		out = append(out, h.proxy.Refusals()...)
+		if h.proxy != nil {
+			out = append(out, h.proxy.Refusals()...)
+		}
 	}
 	slices.SortStableFunc(out, func(a, b admin.Refusal) int { return cmp.Or(b.At.Compare(a.At), cmp.Compare(a.Node, b.Node)) })
 	return out, nil

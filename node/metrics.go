@@ -59,7 +59,9 @@ func metricsSource(hosts []*host, release string) admin.MetricsSource {
 		Edges: func() []meter.EdgeSnapshot {
 			var out []meter.EdgeSnapshot
 			for _, h := range hosts {
-				out = append(out, h.page.Snapshot()...)
+				if h.page != nil {
+					out = append(out, h.page.Snapshot()...)
+				}
 			}
 			return out
 		},
@@ -70,7 +72,7 @@ func metricsSource(hosts []*host, release string) admin.MetricsSource {
 func gauges(hosts []*host, release string) admin.Gauges {
 	g := admin.Gauges{Release: release, Linked: len(hosts) > 0, Certificates: map[string]time.Time{}}
 	for _, h := range hosts {
-		st, facts, q := h.agent.Status(), h.page.Facts(), h.socket.endpoint.Stats()
+		st, q := h.agent.Status(), h.socket.endpoint.Stats()
 		g.Node = h.self.Name
 		g.Linked = g.Linked && st.Linked
 		g.CatalogVersion = st.Head.Version
@@ -83,9 +85,12 @@ func gauges(hosts []*host, release string) admin.Gauges {
 				g.Certificates[c.ID] = c.NotAfter
 			}
 		}
-		g.MeterCells += facts.Cells
-		g.MeterCellsUsed += facts.Used
-		g.MeterOverflows += facts.Spilled
+		if h.page != nil {
+			facts := h.page.Facts()
+			g.MeterCells += facts.Cells
+			g.MeterCellsUsed += facts.Used
+			g.MeterOverflows += facts.Spilled
+		}
 		g.Sessions += int(q.Sessions)
 		g.PeerLosses += q.Lost
 		g.HandshakesRefused += q.Refused

@@ -16,6 +16,7 @@ import (
 	"fire/node/control"
 	"fire/node/unit"
 	"fire/policy/pki"
+	"fire/transport/channel"
 	"fire/transport/spin"
 )
 
@@ -86,7 +87,7 @@ func (p *process) build(ctx context.Context) error {
 			return err
 		}
 	}
-	if p.has(config.RoleProxy) {
+	if p.has(config.RoleProxy) || p.has(config.RoleDirect) {
 		if err := p.buildHost(ctx); err != nil {
 			return err
 		}
@@ -143,7 +144,11 @@ func (p *process) buildHost(ctx context.Context) error {
 	}
 	var err error
 	p.host, err = newHost(hostOptions{conf: conf, name: name, roles: p.roles, token: func() (*pki.Token, error) { return p.token(ctx) },
-		release: p.o.Release, awake: p.awake, page: admin.RuntimeDir() + "/", log: p.o.Log}, p.socket)
+		release: p.o.Release, awake: p.awake, page: admin.RuntimeDir() + "/",
+		attach: filepath.Join(admin.RuntimeDir(), channel.SocketName), log: p.o.Log}, p.socket)
+	if err == nil {
+		p.closers = append(p.closers, p.host.direct.close)
+	}
 	return err
 }
 

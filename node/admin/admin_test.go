@@ -69,6 +69,12 @@ func (m *mesh) RotateCA(context.Context, RotateRequest) (CA, error) { return CA{
 func (m *mesh) Info(context.Context) (Info, error)                  { return Info{Node: "h1", PID: os.Getpid()}, nil }
 func (m *mesh) Flows(context.Context) ([]Flow, error)               { return []Flow{}, nil }
 func (m *mesh) Refusals(context.Context) ([]Refusal, error)         { return []Refusal{}, nil }
+func (m *mesh) Direct(_ context.Context, what string, q url.Values) (any, error) {
+	return []string{what, q.Get("q")}, nil
+}
+func (m *mesh) ChangeDirect(_ context.Context, what string, body []byte, by string) (any, error) {
+	return []string{what, string(body), by}, nil
+}
 
 func serve(t *testing.T, cfg Config, m *mesh, c Changer) string {
 	t.Helper()
@@ -137,6 +143,10 @@ func TestClientAndServerAgreeOnEveryVerb(t *testing.T) {
 	check("revoke", err, rv.ID == "svc/a")
 	dr, err := c.Drain(ctx, DrainRequest{Node: "h1"})
 	check("drain", err, dr.Node == "h1")
+	read, err := AskDirect[[]string](ctx, c, "rings", url.Values{"q": {"a b"}})
+	check("direct", err, len(read) == 2 && read[0] == "rings" && read[1] == "a b")
+	told, err := TellDirect[[]string](ctx, c, "revoke", map[string]string{"channel": "md"})
+	check("change direct", err, len(told) == 3 && told[1] == `{"channel":"md"}` && told[2] == fmt.Sprint("uid ", os.Geteuid()))
 	_, err = c.RotateCA(ctx, RotateRequest{Step: "prepare"})
 	check("rotate", err, true)
 }

@@ -102,6 +102,30 @@ func (c *Client) Refusals(ctx context.Context) ([]Refusal, error) {
 	return local[[]Refusal](ctx, c, "/v1/local/refusals")
 }
 
+// Direct reads of the direct role, undecoded.
+func (c *Client) Direct(ctx context.Context, what string, q url.Values) (any, error) {
+	return AskDirect[json.RawMessage](ctx, c, what, q)
+}
+
+// ChangeDirect changes the direct role; the process itself knows who asks.
+func (c *Client) ChangeDirect(ctx context.Context, what string, body []byte, _ string) (any, error) {
+	return TellDirect[json.RawMessage](ctx, c, what, json.RawMessage(body))
+}
+
+// AskDirect reads of the direct role of the process: T is a type of node/direct.
+func AskDirect[T any](ctx context.Context, c *Client, what string, q url.Values) (v T, err error) {
+	status, body, err := c.get(ctx, "/v1/local/direct/"+what, q)
+	if err != nil {
+		return v, err
+	}
+	return decode[T](status, body)
+}
+
+// TellDirect changes the direct role of the process.
+func TellDirect[T any](ctx context.Context, c *Client, what string, q any) (T, error) {
+	return post[T](ctx, c, "/v1/local/direct/"+what, q)
+}
+
 // Apply applies a floor file.
 func (c *Client) Apply(ctx context.Context, r ApplyRequest) (ApplyResult, error) {
 	return post[ApplyResult](ctx, c, "/v1/apply", r)

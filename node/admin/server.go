@@ -85,6 +85,11 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /v1/local/info", get(s.local.Info))
 	mux.HandleFunc("GET /v1/local/flows", get(s.local.Flows))
 	mux.HandleFunc("GET /v1/local/refusals", get(s.local.Refusals))
+	mux.HandleFunc("GET /v1/local/direct/{what}", func(w http.ResponseWriter, r *http.Request) {
+		v, err := s.local.Direct(r.Context(), r.PathValue("what"), r.URL.Query())
+		reply(w, v, err)
+	})
+	mux.HandleFunc("POST /v1/local/direct/{what}", s.changeDirect)
 	mux.HandleFunc("GET /v1/", func(w http.ResponseWriter, r *http.Request) {
 		status, body := Answer(r.Context(), s.reader, r.URL.Path, r.URL.Query())
 		send(w, status, body)
@@ -109,10 +114,8 @@ func get[T any](ask func(context.Context) (T, error)) http.HandlerFunc {
 // change wraps a verb that alters the mesh: owner or root only, one JSON body.
 func change[Q, A any](s *Server, do func(Changer, context.Context, Q) (A, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		uid, ok := caller(r.Context())
-		if !ok || !owns(uid) {
-			s.log.Warn("admin change refused", "path", r.URL.Path, "uid", uid, "reason", reason.NotPermitted.String())
-			reply(w, nil, &Error{Reason: reason.NotPermitted.String(), Message: "user " + fmt.Sprint(uid) + " may read, but not change the mesh", Next: "run it as root or as the user that runs fire"})
+		uid, ok := s.permitted(w, r)
+		if !ok {
 			return
 		}
 		if s.changer == nil {
@@ -130,6 +133,32 @@ func change[Q, A any](s *Server, do func(Changer, context.Context, Q) (A, error)
 		s.log.Info("admin change", "path", r.URL.Path, "uid", uid, "ok", err == nil)
 		reply(w, a, err)
 	}
+}
+
+// permitted refuses whoever is neither the owner of the process nor root.
+func (s *Server) permitted(w http.ResponseWriter, r *http.Request) (uid int, ok bool) {
+	if uid, ok = caller(r.Context()); ok && owns(uid) {
+		return uid, true
+	}
+	s.log.Warn("admin change refused", "path", r.URL.Path, "uid", uid, "reason", reason.NotPermitted.String())
+	reply(w, nil, &Error{Reason: reason.NotPermitted.String(), Message: "user " + fmt.Sprint(uid) + " may read, but not change the mesh", Next: "run it as root or as the user that runs fire"})
+	return uid, false
+}
+
+// changeDirect wraps what alters the direct role of this host, or shows what it carries.
+func (s *Server) changeDirect(w http.ResponseWriter, r *http.Request) {
+	uid, ok := s.permitted(w, r)
+	if !ok {
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, BodyBytesMax))
+	if err != nil {
+		reply(w, nil, &Error{Reason: "usage", Message: "the request cannot be read: " + err.Error()})
+		return
+	}
+	v, err := s.local.ChangeDirect(r.Context(), r.PathValue("what"), body, fmt.Sprint("uid ", uid))
+	s.log.Info("admin change", "path", r.URL.Path, "uid", uid, "ok", err == nil)
+	reply(w, v, err)
 }
 
 func reply(w http.ResponseWriter, v any, err error) {

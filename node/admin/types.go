@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"net/url"
 	"time"
 )
 
@@ -33,6 +34,10 @@ type Local interface {
 	Info(ctx context.Context) (Info, error)
 	Flows(ctx context.Context) ([]Flow, error)
 	Refusals(ctx context.Context) ([]Refusal, error)
+	// Direct reads of the direct role; node/direct owns what the answers look like.
+	Direct(ctx context.Context, what string, q url.Values) (any, error)
+	// ChangeDirect changes it, in the name of the user by.
+	ChangeDirect(ctx context.Context, what string, body []byte, by string) (any, error)
 }
 
 // Info says what this process is.

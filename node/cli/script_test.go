@@ -5,6 +5,7 @@ import (
 	stdflag "flag"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -313,6 +314,14 @@ func (f fakeMesh) Info(context.Context) (admin.Info, error) {
 
 func (f fakeMesh) Flows(context.Context) ([]admin.Flow, error) {
 	return []admin.Flow{{ID: "01", Side: "out", Src: "strategy-a", Dst: "orders", Peer: "h2", Protocol: "fix", Since: time.Now().Add(-90 * time.Minute), BytesOut: 1_200_000, BytesIn: 900}}, nil
+}
+
+func (f fakeMesh) Direct(context.Context, string, url.Values) (any, error) {
+	return nil, reason.New(reason.DirectUnreachable, "this process has no direct role")
+}
+
+func (f fakeMesh) ChangeDirect(context.Context, string, []byte, string) (any, error) {
+	return nil, reason.New(reason.DirectUnreachable, "this process has no direct role")
 }
 
 func (f fakeMesh) Refusals(context.Context) ([]admin.Refusal, error) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"fire/node"
@@ -41,8 +42,8 @@ func runRoles(ctx context.Context, c *call) error {
 	if c.given("role") {
 		roles = strings.Split(c.string("role"), ",")
 		for i, r := range roles {
-			if r != config.RoleControl && r != config.RoleProxy {
-				return usage("the roles are control and proxy, or both with a comma", "there is no role %q", r)
+			if !slices.Contains(config.Roles(), r) {
+				return usage("the roles are control, proxy and direct, or several with commas", "there is no role %q", r)
 			}
 			if contains(roles[:i], r) {
 				return usage("", "role %q stands twice", r)

@@ -9,6 +9,7 @@ import (
 	"fire/node/admin"
 	"fire/node/agent"
 	"fire/node/control"
+	"fire/node/direct"
 	"fire/node/proxy"
 	"fire/policy/id"
 	"fire/transport/quic"
@@ -30,6 +31,10 @@ type Config struct {
 	Upstreams map[string]proxy.Upstream `toml:"upstream"`
 	// The bounds of the data path.
 	Proxy proxy.Config `toml:"proxy"`
+	// How programs of this host attach to channels, in the direct role.
+	Direct direct.Config `toml:"direct"`
+	// Which programs of this host are which service, by the service's name.
+	Programs map[string]direct.Program `toml:"program"`
 	// The unix socket that the inspection verbs ask.
 	Admin admin.Config `toml:"admin"`
 	// The process's own log.
@@ -68,7 +73,7 @@ type Node struct {
 	// Name of this host in the mesh. Unit: name. Default: "", which is the first label
 	// of the host's name. Needs a restart.
 	Name string `toml:"name"`
-	// Roles that this process carries: "control", "proxy". The flag --role overrides
+	// Roles that this process carries: "control", "proxy", "direct". The flag --role overrides
 	// it. Unit: names. Default: ["proxy"]. Needs a restart.
 	Roles []string `toml:"roles"`
 	// Dir holds the state: keys, certificates, the signed snapshot, the catalogue. A
@@ -102,7 +107,11 @@ type Log struct {
 const (
 	RoleControl = "control"
 	RoleProxy   = "proxy"
+	RoleDirect  = "direct"
 )
+
+// Roles are all of them.
+func Roles() []string { return []string{RoleControl, RoleProxy, RoleDirect} }
 
 // Default is the configuration of an empty file.
 func Default() Config {
@@ -110,6 +119,7 @@ func Default() Config {
 		Node:    Node{Roles: []string{RoleProxy}, Listen: "0.0.0.0:7400"},
 		Agent:   agent.Default(),
 		Proxy:   proxy.Default(),
+		Direct:  direct.Default(),
 		Admin:   admin.Default(),
 		Log:     Log{Format: "auto"},
 		QUIC:    quic.Default(),
@@ -144,6 +154,13 @@ func (c *Config) check(section func(table string) func(key, problem string)) {
 			doors[at] = name
 		}
 	}
+	c.Direct.Check(section("direct"))
+	for name, p := range c.Programs {
+		p.Check(section("program." + name))
+		if _, err := id.ParseName(name); err != nil {
+			section("program."+name)("", err.Error())
+		}
+	}
 	c.QUIC.Check(section("quic"))
 	c.Control.Check(section("control"))
 	c.Twin.Check(section("twin"))
@@ -174,11 +191,11 @@ func (n *Node) check(bad func(key, problem string)) {
 		}
 	}
 	if len(n.Roles) == 0 {
-		bad("roles", `is empty; give "control", "proxy" or both`)
+		bad("roles", `is empty; give "control", "proxy", "direct" or several`)
 	}
 	for i, r := range n.Roles {
-		if r != RoleControl && r != RoleProxy {
-			bad("roles", `"`+r+`" is no role; the roles are "control" and "proxy"`)
+		if !slices.Contains(Roles(), r) {
+			bad("roles", `"`+r+`" is no role; the roles are "control", "proxy" and "direct"`)
 		} else if slices.Contains(n.Roles[:i], r) {
 			bad("roles", `"`+r+`" stands twice`)
 		}

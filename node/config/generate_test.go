@@ -243,12 +243,13 @@ func example(fields []Field) string {
 }
 
 // exampleNames stand for NAME in the headings of named tables.
-var exampleNames = map[string]string{"service.NAME": "orders", "service.NAME.health": "orders", "upstream.NAME": "to-risk"}
+var exampleNames = map[string]string{"service.NAME": "orders", "service.NAME.health": "orders", "upstream.NAME": "to-risk", "program.NAME": "orders"}
 
 // exampleValues stand in named tables, where a default alone would be wrong.
 var exampleValues = map[string]string{
 	"service.NAME.address": `"127.0.0.1:9001"`, "service.NAME.health.command": `["/usr/bin/true"]`,
 	"service.NAME.health.interval": `"200ms"`, "service.NAME.health.timeout": `"1s"`,
+	"program.NAME.users":    `["orders"]`,
 	"upstream.NAME.service": `"risk"`, "upstream.NAME.as": `"orders"`, "upstream.NAME.listen": `"127.0.0.1:15001"`,
 }
 
@@ -292,7 +293,7 @@ func TestExampleParsesAsItIsAndWithEveryLineOn(t *testing.T) {
 		t.Fatalf("with every line on:\n%v", problems)
 	}
 	for _, c := range Diff(asIs, full) {
-		if !strings.HasPrefix(c.Key, "service.") && !strings.HasPrefix(c.Key, "upstream.") {
+		if !strings.HasPrefix(c.Key, "service.") && !strings.HasPrefix(c.Key, "upstream.") && !strings.HasPrefix(c.Key, "program.") {
 			t.Errorf("a commented line is not the default: %+v", c)
 		}
 	}

@@ -127,6 +127,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	return errors.Join(err, os.Remove(b.path))
 }
 
+// Close gives the socket back when Run was never called.
+func (b *Broker) Close() error { return errors.Join(b.ln.Close(), os.Remove(b.path)) }
+
 var errStopped = errors.New("stopped")
 
 // loop is the one owner of what the broker knows.

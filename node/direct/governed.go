@@ -36,7 +36,7 @@ type lane struct {
 	gate    *shm.Gate
 	view    *shm.View
 	bytes   int
-	sealed  bool // the writer has mapped it: readers may come
+	sealed  bool   // the writer has mapped it: readers may come
 	from    uint64 // where a reader begins that is the only one: what was written since is kept for it
 	ended   bool   // its gates say so already
 	since   time.Time

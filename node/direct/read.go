@@ -181,9 +181,9 @@ const (
 	seenHead = 48
 )
 
-// Look follows a lane for a while and returns what came: most messages, or what came within
-// the time.
-func (b *Broker) Look(ctx context.Context, link uint64, most int, within time.Duration) ([]Seen, error) {
+// Look follows a lane for a while and returns what came from a message on: most of them, or
+// what came within the time. From 0 it begins at what is there.
+func (b *Broker) Look(ctx context.Context, link, from uint64, most int, within time.Duration) ([]Seen, error) {
 	var tail *shm.Tail
 	var open error
 	err := b.ask(ctx, func() {
@@ -199,16 +199,22 @@ func (b *Broker) Look(ctx context.Context, link uint64, most int, within time.Du
 		return nil, err
 	}
 	defer tail.Close()
-	return look(ctx, tail, link, min(most, seenMax), within), nil
+	return look(ctx, tail, link, from, min(most, seenMax), within), nil
 }
 
-func look(ctx context.Context, tail *shm.Tail, link uint64, most int, within time.Duration) []Seen {
+func look(ctx context.Context, tail *shm.Tail, link, from uint64, most int, within time.Duration) []Seen {
 	out, missed := []Seen{}, uint64(0)
+	if at := tail.Next(); from > 0 && at > from {
+		missed = at - from
+	}
 	limit, pause := time.NewTimer(within), time.NewTicker(tailPause)
 	defer limit.Stop()
 	defer pause.Stop()
 	for len(out) < most {
 		n, gap, err := tail.Poll(most-len(out), func(number uint64, typ uint16, p []byte) {
+			if number < from {
+				return
+			}
 			out = append(out, Seen{Link: link, Number: number, Type: typ, Length: len(p), Head: hex.EncodeToString(p[:min(len(p), seenHead)]), Missed: missed})
 			missed = 0
 		})
@@ -227,6 +233,64 @@ func look(ctx context.Context, tail *shm.Tail, link uint64, most int, within tim
 			return out
 		case <-ctx.Done():
 			return out
+		}
+	}
+	return out
+}
+
+// At is a value with the host that it is of: a process may run several.
+type At[T any] struct {
+	Node  string `json:"node"`
+	Value T      `json:"value"`
+}
+
+// ChangeRequest is what an operator asks of a direct node.
+type ChangeRequest struct {
+	Node     string `json:"node,omitempty"`
+	Channel  string `json:"channel,omitempty"`
+	Service  string `json:"service,omitempty"`
+	Why      string `json:"why,omitempty"`
+	Link     uint64 `json:"link,omitempty"`
+	From     uint64 `json:"from,omitempty"` // the number of the first message wanted
+	Most     int    `json:"most,omitempty"`
+	WithinMS int64  `json:"within_ms,omitempty"`
+}
+
+// RevokeAnswer says what a revocation has cut.
+type RevokeAnswer struct {
+	Cut int `json:"cut"`
+}
+
+// Since is what happened between two readings of the same rings: totals become
+// differences, the rest is as it is now.
+func Since(before, now []At[Ring]) []At[Ring] {
+	type key struct {
+		node string
+		link uint64
+	}
+	was := map[key]Ring{}
+	for _, r := range before {
+		was[key{r.Node, r.Value.Link}] = r.Value
+	}
+	out := slices.Clone(now)
+	for i := range out {
+		r := &out[i].Value
+		old, ok := was[key{out[i].Node, r.Link}]
+		if !ok || old.Epoch != r.Epoch {
+			continue
+		}
+		r.Stat = r.Stat.Since(old.Stat)
+		r.Digested -= min(r.Digested, old.Digested)
+		r.Unseen -= min(r.Unseen, old.Unseen)
+		r.Readers = slices.Clone(r.Readers)
+		for j := range r.Readers {
+			x := &r.Readers[j]
+			k := slices.IndexFunc(old.Readers, func(o RingReader) bool { return o.Link == x.Link })
+			if k < 0 {
+				continue
+			}
+			x.Stat = x.Stat.Since(old.Readers[k].Stat)
+			x.P50, x.P99, x.Max = x.Stat.Latency.Quantile(0.5), x.Stat.Latency.Quantile(0.99), x.Stat.Latency.Quantile(1)
 		}
 	}
 	return out

@@ -193,4 +193,3 @@ func collect(t *testing.T, s *channel.Subscriber, n int) (got []string) {
 	}
 	return got
 }
-

@@ -42,6 +42,7 @@ var floors = map[string]struct {
 	"node/catalog":            {5, "the mesh as one signed value; leases with epochs"},
 	"node/control":            {6, "the control role"},
 	"node/agent":              {6, "a node's side of the link to control"},
+	"node/direct":             {6, "the direct role: who may hold which ring"},
 	"node/proxy":              {6, "the data path"},
 	"node/config":             {7, "mesh.toml"},
 	"node/unit":               {7, "systemd units and notification"},

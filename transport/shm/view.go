@@ -20,6 +20,29 @@ type WriterStat struct {
 	Position     uint64 `json:"position_lines"`
 }
 
+// Since is what was counted between old and s.
+func (s WriterStat) Since(old WriterStat) WriterStat {
+	s.Messages -= min(s.Messages, old.Messages)
+	s.Bytes -= min(s.Bytes, old.Bytes)
+	s.Full -= min(s.Full, old.Full)
+	s.Bells -= min(s.Bells, old.Bells)
+	s.PaddingLines -= min(s.PaddingLines, old.PaddingLines)
+	return s
+}
+
+// Since is what was counted between old and s.
+func (s ReaderStat) Since(old ReaderStat) ReaderStat {
+	s.Messages -= min(s.Messages, old.Messages)
+	s.Bytes -= min(s.Bytes, old.Bytes)
+	s.Laps -= min(s.Laps, old.Laps)
+	s.Lost -= min(s.Lost, old.Lost)
+	s.Waits -= min(s.Waits, old.Waits)
+	for i := range s.Latency {
+		s.Latency[i] -= min(s.Latency[i], old.Latency[i])
+	}
+	return s
+}
+
 // OpenView maps the ring read-only.
 func OpenView(data *os.File) (*View, error) {
 	if err := checkSealed(data); err != nil {

@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"fire/policy/reason"
+	"fire/transport/channel"
+	"fire/transport/shm"
+)
+
+func attachFlags(more ...flag) []flag {
+	return append(more,
+		flag{name: "as", kind: kindString, value: "SERVICE", brief: "the service to be, when this user may be several"},
+		flag{name: "attach", kind: kindString, value: "PATH", brief: "attach socket of the direct node; else $FIRE_DIRECT, else the one of this host"})
+}
+
+func (c *call) attachOptions() channel.Options {
+	o := channel.Options{Socket: c.string("attach"), Channel: c.args[0], Service: c.string("as")}
+	if o.Socket == "" {
+		o.Socket = c.env("FIRE_DIRECT")
+	}
+	return o
+}
+
+func channelPublish(ctx context.Context, c *call) error {
+	if t := c.int("type"); t < 0 || t > 1<<16-1 {
+		return usage("", "type %d is not 0 to 65535", t)
+	}
+	p, err := channel.OpenPublisher(ctx, c.attachOptions())
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	lines := bufio.NewScanner(c.in)
+	lines.Buffer(nil, shm.MessageMax)
+	sent := 0
+	for lines.Scan() {
+		if err := offer(ctx, p, uint16(c.int("type")), lines.Bytes()); err != nil {
+			return err
+		}
+		sent++
+	}
+	c.say("%d %s sent", sent, plural(sent, "message", "messages"))
+	return lines.Err()
+}
+
+// offerAgain is the pause before a full lane is tried again.
+const offerAgain = time.Millisecond
+
+func offer(ctx context.Context, p *channel.Publisher, typ uint16, b []byte) error {
+	tick := time.NewTicker(offerAgain)
+	defer tick.Stop()
+	for {
+		switch p.Offer(typ, b) {
+		case shm.Sent:
+			return nil
+		case shm.TooLong:
+			return fmt.Errorf("a line of %d bytes is too long for a message of this channel", len(b))
+		case shm.Shut:
+			_, why := p.State()
+			return reason.New(why, "the channel was cut")
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// channelMessage is one message as subscribe prints it.
+type channelMessage struct {
+	From  string `json:"from"`
+	Type  uint16 `json:"type"`
+	Bytes string `json:"bytes_hex"`
+}
+
+func channelSubscribe(ctx context.Context, c *call) error {
+	s, err := channel.OpenSubscriber(ctx, c.attachOptions())
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	shown := 0
+	h := channel.Handler{
+		Message: func(from *channel.Source, typ uint16, p []byte) {
+			shown++
+			m := channelMessage{from.Service, typ, hex.EncodeToString(p)}
+			err = printOne(c, "fire.channel.message/v1", m, func() { c.printf("%s %d %s\n", m.From, m.Type, printableHead(m.Bytes)) })
+		},
+		Gap: func(from *channel.Source, first, last uint64) {
+			c.say("messages %d to %d of %s are lost: they were written over before they were read", first, last, from.Service)
+		},
+		Ended: func(from *channel.Source, why *reason.Error) { c.say("%s: %v", from.Service, why) },
+	}
+	for err == nil && ctx.Err() == nil && (c.int("count") == 0 || shown < int(c.int("count"))) {
+		most := 1000
+		if n := int(c.int("count")); n > 0 {
+			most = n - shown
+		}
+		if _, over := s.Poll(most, &h); over != nil {
+			return over
+		}
+		s.Wait()
+	}
+	return err
+}

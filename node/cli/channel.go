@@ -1,0 +1,196 @@
+package cli
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"fire/node/admin"
+	"fire/node/direct"
+)
+
+func channelVerb() *verb {
+	node := flag{name: "node", kind: kindString, value: "NAME", brief: "one host, where a process runs several"}
+	return &verb{
+		name: "channel", brief: "the direct paths of the floor: list, cut and try them",
+		verbs: []*verb{
+			{
+				name: "ls", brief: "list the channels and who is attached on this host",
+				flags: askFlags(node),
+				examples: []example{
+					{"fire channel ls", "every channel of the floor"},
+					{"fire channel ls -o json", "the same for programs (fire.channels/v1)"},
+				},
+				run: asking(channelList),
+			},
+			{
+				name: "revoke", brief: "cut a channel on this host, or one service on it", args: "CHANNEL [SERVICE]", least: 1, most: 2,
+				about: `Both ends see it with their next message, nobody may attach until it is lifted, and the cut is in the trail. It holds on the host that is asked, also over restarts. To cut a channel everywhere, change the floor: take it out, or write a deny rule, and fire apply.`,
+				flags: askFlags(node,
+					flag{name: "undo", kind: kindBool, brief: "lift the cut"},
+					flag{name: "why", kind: kindString, value: "TEXT", brief: "the reason, for those who are cut and for the trail"}),
+				examples: []example{
+					{"fire channel revoke md-nyse --why 'bad ticks'", "everybody on it"},
+					{"fire channel revoke orders strategy-b", "one service"},
+					{"fire channel revoke --undo md-nyse", "lift it"},
+				},
+				run: asking(channelRevoke),
+			},
+			{
+				name: "try", brief: "print whether a service may attach, and the rule that decides", args: "CHANNEL SERVICE", least: 2, most: 2,
+				about: `Decides as the direct node of this host would, and attaches nobody. The exit code is 3 when the verdict is deny.`,
+				flags: askFlags(node,
+					flag{name: "side", kind: kindString, value: "SIDE", def: "publish", words: []string{"publish", "subscribe"}, brief: "the end that it wants"}),
+				examples: []example{
+					{"fire channel try md-nyse market-data", "may it publish?"},
+					{"fire channel try md-nyse strategy-a --side subscribe", "may it read?"},
+				},
+				run: asking(channelTry),
+			},
+			{
+				name: "publish", brief: "attach as a publisher and send lines", args: "CHANNEL", least: 1, most: 1,
+				about: `Attaches like any program of this host: [program.NAME] of mesh.toml must let this user be the service. Sends each line of standard input as one message and ends with it. A full lane is waited for.`,
+				flags: attachFlags(flag{name: "type", kind: kindInt, value: "N", def: "1", brief: "type of the messages, 0 to 65535"}),
+				examples: []example{
+					{"fire channel publish md-nyse --as market-data", "type lines, end with Ctrl-D"},
+				},
+				run: channelPublish,
+			},
+			{
+				name: "subscribe", brief: "attach as a subscriber and print messages", args: "CHANNEL", least: 1, most: 1,
+				about: `Attaches like any program of this host: [program.NAME] of mesh.toml must let this user be the service. Messages that were lost are said with their numbers, and so is the end of a lane.`,
+				flags: attachFlags(outputFlag(), flag{name: "count", kind: kindInt, value: "N", def: "0", brief: "stop after N messages"}),
+				examples: []example{
+					{"fire channel subscribe md-nyse --as strategy-a", "until interrupted"},
+					{"fire channel subscribe md-nyse --count 1 -o json", "one message for a program (fire.channel.message/v1)"},
+				},
+				run: channelSubscribe,
+			},
+		},
+	}
+}
+
+func channelList(ctx context.Context, c *call, a *admin.Client) error {
+	all, err := admin.AskDirect[[]direct.At[direct.ChannelState]](ctx, a, "channels", url.Values{"node": {c.string("node")}})
+	if err != nil {
+		return err
+	}
+	type state = direct.At[direct.ChannelState]
+	return printList(c, "fire.channels/v1", all, []column[state]{
+		{head: "CHANNEL", cell: func(s state) string { return s.Value.Name }},
+		{head: "NODE", cell: func(s state) string { return s.Node }},
+		{head: "KIND", cell: func(s state) string { return string(s.Value.Kind) }},
+		{head: "HERE", cell: func(s state) string { return yesNo(s.Value.Here) }},
+		{head: "PUBLISHERS", cell: func(s state) string { return strings.Join(s.Value.Publishers, ",") }},
+		{head: "SUBSCRIBERS", cell: func(s state) string { return strings.Join(s.Value.Subscribers, ",") }},
+		{head: "ATTACHED", cell: func(s state) string { return endNames(s.Value.Attached) }},
+		{head: "MESSAGES", right: true, cell: func(s state) string { return showCount(s.Value.Messages) }},
+		{head: "SIZE", right: true, wide: true, cell: func(s state) string { return s.Value.Size.String() }},
+		{head: "WAIT", wide: true, cell: func(s state) string { return string(s.Value.Wait) }},
+		{head: "AUDIT", wide: true, cell: func(s state) string { return string(s.Value.Audit) }},
+		{head: "REVOKED", cell: func(s state) string { return revocations(s.Value.Revocations) }},
+	}, "the floor declares no channel; write [channel.NAME] into the floor file and `fire apply` it")
+}
+
+func endNames(ends []direct.End) string {
+	var out []string
+	for _, e := range ends {
+		out = append(out, fmt.Sprintf("%s(%d)", e.Service, e.PID))
+	}
+	if len(out) == 0 {
+		return "-"
+	}
+	return strings.Join(out, ",")
+}
+
+func revocations(all []direct.Revocation) string {
+	var out []string
+	for _, r := range all {
+		who := r.Service
+		if who == "" {
+			who = "all"
+		}
+		out = append(out, strings.TrimSpace(who+" by "+r.By+" "+r.Why))
+	}
+	return strings.Join(out, "; ")
+}
+
+func channelRevoke(ctx context.Context, c *call, a *admin.Client) error {
+	q := direct.ChangeRequest{Node: c.string("node"), Channel: c.args[0], Why: c.string("why")}
+	if len(c.args) == 2 {
+		q.Service = c.args[1]
+	}
+	what, verb := "everybody", "revoke"
+	if q.Service != "" {
+		what = q.Service
+	}
+	if c.bool("undo") {
+		verb = "restore"
+	}
+	all, err := admin.TellDirect[[]direct.At[direct.RevokeAnswer]](ctx, a, verb, q)
+	if err != nil {
+		return err
+	}
+	if o := c.string("output"); o == "json" || o == "jsonl" {
+		return printList(c, "fire.channel.revoke/v1", all, nil, "")
+	}
+	for _, r := range all {
+		if c.bool("undo") {
+			c.printf("%s: channel %s is open again for %s\n", r.Node, q.Channel, what)
+			continue
+		}
+		c.printf("%s: channel %s is cut for %s; %d %s ended\n", r.Node, q.Channel, what, r.Value.Cut, plural(r.Value.Cut, "end was", "ends were"))
+	}
+	return nil
+}
+
+func channelTry(ctx context.Context, c *call, a *admin.Client) error {
+	q := url.Values{"node": {c.string("node")}, "channel": {c.args[0]}, "service": {c.args[1]}, "side": {c.string("side")}}
+	all, err := admin.AskDirect[[]direct.At[direct.Verdict]](ctx, a, "try", q)
+	if err != nil {
+		return err
+	}
+	err = printList(c, "fire.channel.verdict/v1", all, []column[direct.At[direct.Verdict]]{
+		{head: "NODE", cell: func(v direct.At[direct.Verdict]) string { return v.Node }},
+		{head: "VERDICT", cell: func(v direct.At[direct.Verdict]) string {
+			if v.Value.Allowed {
+				return "allow"
+			}
+			return "deny"
+		}},
+		{head: "RULE", cell: func(v direct.At[direct.Verdict]) string {
+			if v.Value.Rule == "" {
+				return "-"
+			}
+			return v.Value.Rule
+		}},
+		{head: "REASON", cell: func(v direct.At[direct.Verdict]) string { return v.Value.Reason.String() }},
+		{head: "KEPT APART FROM", cell: func(v direct.At[direct.Verdict]) string { return strings.Join(v.Value.Apart, ",") }},
+		{head: "DETAIL", cell: func(v direct.At[direct.Verdict]) string { return v.Value.Detail }},
+	}, "")
+	if err != nil {
+		return err
+	}
+	for _, v := range all {
+		if v.Value.Allowed {
+			return nil
+		}
+	}
+	return &unhealthy{fmt.Sprintf("no host of this process lets %s %s on channel %s", c.args[1], c.string("side"), c.args[0])}
+}
+
+// printableHead is the first bytes of a message as text when they are, else as hex.
+func printableHead(head string) string {
+	b, err := hex.DecodeString(head)
+	if err != nil {
+		return head
+	}
+	for _, x := range b {
+		if x < 0x20 && x != 1 || x > 0x7e { // FIX separates its fields by 0x01
+			return head
+		}
+	}
+	return strings.ReplaceAll(string(b), "\x01", "|")
+}

@@ -1,0 +1,82 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"fire/node/agent"
+	"fire/node/catalog"
+	"fire/node/direct"
+	"fire/policy/id"
+)
+
+// directNode is the direct role of a host: the broker, and the trail of what it did.
+type directNode struct {
+	broker *direct.Broker
+	trail  *direct.Trail
+	agent  *agent.Agent
+	self   id.Principal
+	log    *slog.Logger
+}
+
+// newDirectNode binds the attach socket.
+func newDirectNode(o hostOptions, a *agent.Agent, self id.Principal) (*directNode, error) {
+	d := &directNode{agent: a, self: self, log: o.log}
+	var err error
+	if d.trail, err = direct.OpenTrail(filepath.Join(o.conf.Node.Dir, "direct")); err != nil {
+		return nil, err
+	}
+	cfg := o.conf.Direct
+	if cfg.Socket == "" {
+		cfg.Socket = o.attach
+	}
+	if d.broker, err = direct.New(cfg, direct.Deps{Programs: o.conf.Programs, Record: d.trail.Record, Log: o.log}); err != nil {
+		return nil, errors.Join(err, d.trail.Close())
+	}
+	return d, nil
+}
+
+// parts in the order of their start.
+func (d *directNode) parts(name string) []part {
+	return []part{{name + " direct trail", d.trail.Run, stopGrace}, {name + " direct", d.broker.Run, stopGrace},
+		{name + " direct rules", d.follow, stopGrace}}
+}
+
+// updateWithin bounds how long a new catalogue may wait for the broker's loop.
+const updateWithin = 5 * time.Second
+
+// follow puts every catalogue in force: before control hears that it is applied, what it
+// forbids is cut.
+func (d *directNode) follow(ctx context.Context) error {
+	update := func(v *catalog.View) {
+		ctx, cancel := context.WithTimeout(ctx, updateWithin)
+		defer cancel()
+		if err := d.broker.Update(ctx, rulesOf(v, d.self)); err != nil && ctx.Err() == nil {
+			d.log.Error("the direct node took no catalogue", "version", v.State.Version, "err", err)
+		}
+	}
+	stop := d.agent.Watch(update)
+	defer stop()
+	if v := d.agent.View(); v != nil {
+		update(v)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// rulesOf is what the direct node needs of a catalogue.
+func rulesOf(v *catalog.View, self id.Principal) *direct.Rules {
+	return &direct.Rules{Version: v.State.Version, Domain: v.State.Domain, Node: self.Name, Channels: v.State.Channels, Table: v.Table,
+		Revoked: v.Revoked, Placed: v.Placed}
+}
+
+// close is for a start that failed.
+func (d *directNode) close() error {
+	if d == nil {
+		return nil
+	}
+	return errors.Join(d.broker.Close(), d.trail.Close())
+}
