@@ -26,14 +26,15 @@ type directNode struct {
 func newDirectNode(o hostOptions, a *agent.Agent, self id.Principal) (*directNode, error) {
 	d := &directNode{agent: a, self: self, log: o.log}
 	var err error
-	if d.trail, err = direct.OpenTrail(filepath.Join(o.conf.Node.Dir, "direct")); err != nil {
+	dir := filepath.Join(o.conf.Node.Dir, "direct")
+	if d.trail, err = direct.OpenTrail(dir); err != nil {
 		return nil, err
 	}
 	cfg := o.conf.Direct
 	if cfg.Socket == "" {
 		cfg.Socket = o.attach
 	}
-	if d.broker, err = direct.New(cfg, direct.Deps{Programs: o.conf.Programs, Record: d.trail.Record, Log: o.log}); err != nil {
+	if d.broker, err = direct.New(cfg, direct.Deps{Dir: dir, Programs: o.conf.Programs, Record: d.trail.Record, Log: o.log}); err != nil {
 		return nil, errors.Join(err, d.trail.Close())
 	}
 	return d, nil

@@ -74,7 +74,7 @@ func (b *Broker) adoptLane(p *peer, h held) error {
 	if err := p.send(&channel.Packet{Type: channel.TypeAdopted, ID: h.link, Link: l.link}, l.gate.File()); err != nil {
 		return err
 	}
-	b.startTail(l)
+	b.startTail(l, true)
 	for _, r := range p.in.parked {
 		if shm.SameMemory(r.lane.data, l.data) {
 			p.in.unpark(r)

@@ -18,6 +18,7 @@ import (
 
 // Deps is what the broker needs of its surroundings.
 type Deps struct {
+	Dir      string             // for what outlives the process; "" is nowhere
 	Programs map[string]Program // by service
 	// Record takes an event into the audit trail, in order, before what it tells of takes
 	// effect. An error refuses what it would have told of. It must not wait long.
@@ -76,9 +77,13 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
-	return &Broker{cfg: cfg, deps: deps, ln: ln, path: cfg.Socket, do: make(chan func(), queueMax), stopped: make(chan struct{}),
+	b := &Broker{cfg: cfg, deps: deps, ln: ln, path: cfg.Socket, do: make(chan func(), queueMax), stopped: make(chan struct{}),
 		places: make(chan struct{}, arrivalsMax), channels: map[string]*governed{}, ends: map[*peer]struct{}{},
-		programs: map[int]int{}, revoked: map[revocation]Revocation{}}, nil
+		programs: map[int]int{}, revoked: map[revocation]Revocation{}}
+	if err := b.loadRevoked(); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
 }
 
 // bind replaces a socket that a killed process has left, never one that answers.

@@ -54,7 +54,7 @@
 //
 // ends_max, ends_per_program_max, memory_max; 32 writers and 32 readers per channel; 128
 // connections that have not said what they want, 2 s to say it; 256 held memories; 4,096
-// operator's cuts, which last as long as the process.
+// operator's cuts, which outlive the process.
 //
 // Decisions: SO_PEERPIDFD and not the pid alone, since pids are reused. Users or units must
 // be named, not executables alone: a user can run any executable and keep what it inherits.

@@ -3,6 +3,7 @@ package direct
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -76,8 +77,8 @@ type Revocation struct {
 // revokedMax bounds the cuts in force.
 const revokedMax = 4096
 
-// Revoke cuts a channel, or a service on it, until it is restored or the process ends. It
-// returns how many ends it has cut.
+// Revoke cuts a channel, or a service on it, until it is restored. It returns how many ends
+// it has cut.
 func (b *Broker) Revoke(ctx context.Context, r Revocation) (cut int, err error) {
 	err = cmp.Or(b.ask(ctx, func() {
 		if b.rules == nil || b.rules.Channels[r.Channel].Kind == "" {
@@ -92,7 +93,12 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (cut int, err error) 
 		if err = b.record(Event{Kind: Revoked, Channel: r.Channel, Service: r.Service, User: r.By, Detail: r.Why, Reason: reason.ChannelRevoked}); err != nil {
 			return
 		}
-		b.revoked[revocation{r.Channel, r.Service}] = r
+		next := maps.Clone(b.revoked)
+		next[revocation{r.Channel, r.Service}] = r
+		if err = b.saveRevoked(next); err != nil {
+			return
+		}
+		b.revoked = next
 		for p := range b.ends {
 			if no := b.revocationOf(p.in.name, p.service); no != nil {
 				b.cut(p, no, "revoke")
@@ -111,8 +117,13 @@ func (b *Broker) Restore(ctx context.Context, channel, service, by string) (err 
 			err = reason.New(reason.NoSuchChannel, "no cut of channel %q, service %q, is in force", channel, service)
 			return
 		}
+		next := maps.Clone(b.revoked)
+		delete(next, key)
 		if err = b.record(Event{Kind: Restored, Channel: channel, Service: service, User: by}); err == nil {
-			delete(b.revoked, key)
+			err = b.saveRevoked(next)
+		}
+		if err == nil {
+			b.revoked = next
 		}
 	}), err)
 }

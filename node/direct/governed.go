@@ -205,7 +205,7 @@ func (b *Broker) sealLane(l *lane) error {
 		return err
 	}
 	l.view, l.sealed = view, true
-	b.startTail(l)
+	b.startTail(l, false)
 	b.offerAll(l)
 	return nil
 }

@@ -53,7 +53,7 @@ func (b *Broker) serve(w *channel.Wire) {
 			<-decided
 			watching := make(chan struct{})
 			go func() { defer close(watching); b.watch(p) }()
-			err = b.listen(p)
+			b.listen(p)
 			p.wire.Close()
 			b.post(func() { b.gone(p) })
 			p.stopWatch()
@@ -105,15 +105,15 @@ func (b *Broker) arrival(p *peer) (a asking, err error) {
 }
 
 // listen hands what the end says to the loop until its connection ends.
-func (b *Broker) listen(p *peer) error {
+func (b *Broker) listen(p *peer) {
 	for {
 		k, files, err := p.wire.Receive()
 		if err != nil {
-			return err
+			return
 		}
 		channel.CloseAll(files) // after the attach no packet has any
 		if !b.post(func() { b.heard(p, k) }) {
-			return errStopped
+			return
 		}
 	}
 }

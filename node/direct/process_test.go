@@ -40,6 +40,13 @@ func TestChild(t *testing.T) {
 			return
 		}
 		fmt.Println("attached")
+		if os.Getenv("FIRE_TEST_LEAK") != "" {
+			pid, err := leak()
+			if err != nil {
+				fmt.Println("failed", err)
+			}
+			fmt.Println("child", pid)
+		}
 		var b [8]byte
 		for k := uint64(0); ; {
 			binary.LittleEndian.PutUint64(b[:], k)

@@ -41,12 +41,16 @@ const (
 	digestsEvery = 1 << 20          // nor so many messages
 )
 
-// startTail begins to follow a lane.
-func (b *Broker) startTail(l *lane) {
+// startTail begins to follow a lane: one that is new from its first message, one that an
+// earlier direct node has followed from where it is now.
+func (b *Broker) startTail(l *lane, adopted bool) {
 	tail, err := shm.OpenTail(l.data)
 	if err != nil {
 		b.deps.Log.Warn("a lane cannot be followed", "channel", l.writer.in.name, "err", err)
 		return
+	}
+	if !adopted {
+		tail.FromStart()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	t := &tailing{stop: cancel, tail: tail}

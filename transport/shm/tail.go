@@ -35,6 +35,10 @@ func OpenTail(data *os.File) (*Tail, error) {
 	return t, nil
 }
 
+// FromStart makes the tail begin at the ring's first message: what was written over since
+// then is its first Gap.
+func (t *Tail) FromStart() { t.reader.pos, t.reader.messages = 0, 0 }
+
 // Poll hands over what is there, most messages at most, with their numbers counted from
 // 0. p is a copy, valid during the call. A Gap says what was written over before it was
 // read; Poll goes on behind it. The error stays.

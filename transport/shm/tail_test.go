@@ -88,6 +88,18 @@ func TestTailOfAFastLaneIsLappedExactly(t *testing.T) {
 	if err != nil || gap.First != 0 || gap.Last < 900 {
 		t.Fatalf("%v, %v", gap, err)
 	}
+	late, err := OpenTail(c.data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer late.Close()
+	if late.Next() != gap.Last+1 {
+		t.Errorf("a late tail begins at %d, the mark is at %d", late.Next(), gap.Last+1)
+	}
+	late.FromStart()
+	if _, g, err := late.Poll(9, nil); err != nil || g != gap {
+		t.Errorf("from the start: %v, %v", g, err)
+	}
 	next := gap.Last + 1
 	for next < 1000 {
 		if n, gap, err := tail.Poll(100, func(k uint64, _ uint16, p []byte) {
