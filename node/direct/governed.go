@@ -138,6 +138,19 @@ func (b *Broker) couple(caller, server *peer) error {
 	return errors.Join(b.hand(there), b.hand(back))
 }
 
+// uncouple ends the pair whose lane p writes.
+func (b *Broker) uncouple(p *peer, link uint64) {
+	l := p.in.lanes[link]
+	if l == nil || l.writer != p || l.pair == nil {
+		return
+	}
+	back := l.pair
+	b.endLane(l, shm.Closed, reason.PeerClosed)
+	if p.in.lanes[back.link] == back {
+		b.endLane(back, shm.Closed, reason.PeerClosed)
+	}
+}
+
 // newLane makes a ring, for hand to give to its writer.
 func (b *Broker) newLane(p *peer, only *peer) (*lane, error) {
 	g := p.in

@@ -225,6 +225,10 @@ func (b *Broker) heard(p *peer, k channel.Packet) {
 	case channel.TypeAdded:
 		b.added(p, k.ID, k.Position)
 	case channel.TypeDetach:
+		if k.ID != 0 {
+			b.uncouple(p, k.ID)
+			return
+		}
 		p.bye = true
 		b.gone(p) // before the connection ends: who closes waits for that
 		p.wire.Close()

@@ -1,7 +1,6 @@
 package channel
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +32,7 @@ type inLane struct {
 	Source
 	data, cursor *os.File
 	reader       *shm.Reader
+	pair         uint64 // of rpc: link of the lane that this end writes
 
 	handler *Handler // of the Poll under way
 	each    func(typ uint16, p []byte)
@@ -260,31 +260,43 @@ func (s *Subscriber) take(k *Packet, files []*os.File) error {
 const lanesMax = 256
 
 func (s *Subscriber) takeLane(k *Packet, files []*os.File) error {
-	if err := want(k, files, 3); err != nil {
+	l, err := openIn(k, files)
+	if err != nil {
 		return err
 	}
-	data, cursor, gate := files[0], files[1], files[2]
-	defer gate.Close()
-	r, err := shm.OpenReader(data, cursor, gate)
-	s.mu.Lock()
-	if err == nil && (k.Way != Read || len(*s.lanes.Load())+len(s.waiting) >= lanesMax) {
-		err = cmp.Or(r.Close(), fmt.Errorf("lane %d is not for reading, or one too many", k.ID))
-	}
-	if err != nil {
-		s.mu.Unlock()
-		return errors.Join(err, data.Close(), cursor.Close())
-	}
-	l := &inLane{Source: Source{Service: k.Service}, data: data, cursor: cursor, reader: r}
-	l.link.Store(k.ID)
 	l.each = func(typ uint16, p []byte) {
 		if l.handler.Message != nil {
 			l.handler.Message(&l.Source, typ, p)
 		}
 	}
+	s.mu.Lock()
+	if len(*s.lanes.Load())+len(s.waiting) >= lanesMax {
+		s.mu.Unlock()
+		return errors.Join(fmt.Errorf("more than %d lanes", lanesMax), l.close())
+	}
 	s.waiting[k.ID] = l
 	s.mu.Unlock()
 	s.say(&Packet{Type: TypeMapped, ID: k.ID})
 	return nil
+}
+
+// openIn maps a lane for reading. It owns the files.
+func openIn(k *Packet, files []*os.File) (*inLane, error) {
+	if err := want(k, files, 3); err != nil {
+		return nil, err
+	}
+	data, cursor, gate := files[0], files[1], files[2]
+	defer gate.Close()
+	if k.Way != Read {
+		return nil, errors.Join(fmt.Errorf("lane %d is not for reading", k.ID), data.Close(), cursor.Close())
+	}
+	r, err := shm.OpenReader(data, cursor, gate)
+	if err != nil {
+		return nil, errors.Join(err, data.Close(), cursor.Close())
+	}
+	l := &inLane{Source: Source{Service: k.Service}, data: data, cursor: cursor, reader: r}
+	l.link.Store(k.ID)
+	return l, nil
 }
 
 // start lets a lane be read from where its writer has promised to keep it.

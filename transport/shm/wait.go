@@ -62,6 +62,10 @@ func (r *Reader) sleep(limit time.Duration) {
 	atomic.StoreUint32(asleep, 0)
 }
 
+// Nudge wakes a Wait of this reader, and any other that sleeps at the same ring, before
+// their time. Any goroutine may call it.
+func (r *Reader) Nudge() { futexWake(r.ring.half(offBell)) }
+
 // The futex is shared between processes, so without FUTEX_PRIVATE_FLAG. Waiting tells
 // Go's scheduler, which gives the thread's P to others.
 const (
