@@ -17,6 +17,7 @@ import (
 	"fire/node/control"
 	"fire/policy/id"
 	"fire/policy/pki"
+	"fire/transport/channel"
 )
 
 // ownDomain is the trust domain of every mesh that lives in one process. Each has its
@@ -105,7 +106,7 @@ func (c *cluster) add(ctx context.Context, conf *config.Config) error {
 		return err
 	}
 	c.closers = append(c.closers, s.close)
-	h, err := newHost(hostOptions{conf: conf, name: name, roles: conf.Node.Roles, release: c.release, page: c.page,
+	h, err := newHost(hostOptions{conf: conf, name: name, roles: conf.Node.Roles, release: c.release, page: c.page, attach: c.page + name + "." + channel.SocketName,
 		log: c.log.With("node", name), token: func() (*pki.Token, error) {
 			made, err := c.control.CreateToken(ctx, admin.TokenRequest{Node: name, TTLMS: time.Minute.Milliseconds()})
 			if err != nil {
@@ -116,6 +117,7 @@ func (c *cluster) add(ctx context.Context, conf *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
+	c.closers = append(c.closers, h.direct.close)
 	c.hosts = append(c.hosts, h)
 	return s.listen()
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"fire/node/agent"
 	"fire/node/config"
 	"fire/node/demo"
+	"fire/node/direct"
 	"fire/node/proxy"
 )
 
@@ -75,7 +77,7 @@ func (d *devFloor) build(ctx context.Context) error {
 	if d.metrics, err = listenMetrics(usualOrFree("127.0.0.1:7481"), d.hosts, d.o.Release, d.o.Log); err != nil {
 		return err
 	}
-	base := newBase(d.o.Release, []string{config.RoleControl, config.RoleProxy}, d.started)
+	base := newBase(d.o.Release, config.Roles(), d.started)
 	base.Node, base.Domain, base.Dev, base.Dir, base.MapURL = "dev", ownDomain.String(), true, d.dir, d.mapURL
 	base.MetricsURL = "http://" + d.metrics.ln.Addr().String() + "/metrics"
 	l := newLocal(base, d.hosts)
@@ -112,7 +114,7 @@ func usualOrFree(usual string) string {
 func devHostConfig(at demo.Host, specs []demo.Spec) *config.Config {
 	conf := config.Default()
 	conf.Node.Name, conf.Node.Listen, conf.Node.Zone = at.Name, at.Address+":0", at.Name
-	conf.Services, conf.Upstreams = map[string]agent.Service{}, map[string]proxy.Upstream{}
+	conf.Services, conf.Upstreams, conf.Programs = map[string]agent.Service{}, map[string]proxy.Upstream{}, map[string]direct.Program{}
 	conf.Proxy.DrainTimeout = devDrain
 	for _, s := range specs {
 		if s.Host != at.Name {
@@ -124,6 +126,10 @@ func devHostConfig(at demo.Host, specs []demo.Spec) *config.Config {
 			svc.Health.Type, svc.Health.Path = agent.CheckHTTP, demo.HealthPath
 		}
 		conf.Services[s.Service] = svc
+		if len(s.Channels) > 0 {
+			conf.Node.Roles = []string{config.RoleProxy, config.RoleDirect}
+			conf.Programs[s.Service] = direct.Program{Users: []string{strconv.Itoa(os.Getuid())}} // the floor's programs run in this process
+		}
 		for _, u := range s.Upstreams {
 			conf.Upstreams[s.Service+"-to-"+u.Service] = proxy.Upstream{Service: u.Service, As: s.Service, Listen: u.Address}
 		}
@@ -135,7 +141,10 @@ func (d *devFloor) buildPrograms() error {
 	for _, s := range d.specs {
 		w := s.Wiring(d.o.Log.With("program", s.Name))
 		if d.o.OrderRate > 0 {
-			w.Rate = float64(d.o.OrderRate) / 2 // there are two strategies
+			w.Rate = float64(d.o.OrderRate) * s.Share()
+		}
+		if h := d.host(s.Host); h.direct != nil {
+			w.Attach = h.direct.broker.Path()
 		}
 		if d.o.Seed > 0 {
 			w.Seed = d.o.Seed
@@ -177,9 +186,13 @@ func (d *devFloor) whenReady(s demo.Spec, run func(context.Context) error) func(
 	}
 }
 
+// host is the one of that name.
+func (d *devFloor) host(name string) *host {
+	return d.hosts[slices.IndexFunc(d.hosts, func(h *host) bool { return h.self.Name == name })]
+}
+
 func (d *devFloor) ready(s demo.Spec) bool {
-	at := slices.IndexFunc(d.hosts, func(h *host) bool { return h.self.Name == s.Host })
-	a := d.hosts[at].agent
+	a := d.host(s.Host).agent
 	v := a.View()
 	if v == nil || a.Certificate(ownDomain.Service(s.Service)) == nil {
 		return false
@@ -224,6 +237,7 @@ func (d *devFloor) sayHello() {
     fire edges
     fire why strategy-a gateway
     fire top
+    fire ring stat
 
   Ctrl-C stops it.
 `, d.o.Release, time.Since(d.started).Seconds(), d.mapURL,

@@ -20,6 +20,7 @@ type directNode struct {
 	agent  *agent.Agent
 	self   id.Principal
 	log    *slog.Logger
+	told   []direct.At[direct.Ring] // what deltas said last
 }
 
 // newDirectNode binds the attach socket.

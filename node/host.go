@@ -193,6 +193,9 @@ func (h *host) report() twin.Report {
 	if h.proxy != nil {
 		r.Edges, r.Sessions = h.proxy.Deltas(), h.proxy.Sessions()
 	}
+	if h.direct != nil {
+		r.Edges = append(r.Edges, h.direct.deltas()...)
+	}
 	return r
 }
 

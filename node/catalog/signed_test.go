@@ -3,9 +3,11 @@ package catalog
 import (
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
+	"fire/policy"
 	"fire/policy/id"
 	"fire/policy/pki"
 	"fire/policy/reason"
@@ -115,5 +117,22 @@ func TestViewPrefersReadyEndpointsAndNeverUsesSickOnes(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() { v.Routable("orders"); v.Placed("orders", "h1"); v.Revoked(domain.Node("h1")) }); n > 0 {
 		t.Fatalf("%v allocations on the data path", n)
+	}
+}
+
+func TestChannelsConnectTheirEndsUnlessARuleDeniesIt(t *testing.T) {
+	c := policy.DefaultChannel()
+	c.Kind, c.Publishers, c.Subscribers = policy.Broadcast, []string{"feed"}, []string{"a", "b"}
+	ask := c
+	ask.Kind, ask.Publishers, ask.Subscribers = policy.RPC, []string{"a"}, []string{"feed"}
+	v := must(Compile(&State{Domain: domain, Channels: map[string]policy.Channel{"md": c, "ask": ask},
+		Rules: map[string]policy.Rule{"apart": {Action: policy.Deny, From: []string{"feed"}, To: []string{"b"}}}}))
+	for _, w := range []struct {
+		src, dst string
+		want     []string
+	}{{"feed", "a", []string{"ask", "md"}}, {"a", "feed", []string{"ask"}}, {"feed", "b", nil}, {"b", "feed", nil}} {
+		if got := v.ChannelsBetween(w.src, w.dst); !slices.Equal(got, w.want) {
+			t.Errorf("%s to %s: %v, want %v", w.src, w.dst, got, w.want)
+		}
 	}
 }

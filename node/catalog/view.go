@@ -129,3 +129,20 @@ func (v *View) Revoked(p id.Principal) bool { return v.revoked[p] }
 
 // RevokedSet is the whole set, for pki.Verifier. Do not write to it.
 func (v *View) RevokedSet() map[id.Principal]bool { return v.revoked }
+
+// ChannelsBetween names the channels that carry messages from src to dst, sorted: not those
+// between which a deny rule stands.
+func (v *View) ChannelsBetween(src, dst string) (names []string) {
+	d := v.State.Domain
+	for _, name := range sortedKeys(v.State.Channels) {
+		c := v.State.Channels[name]
+		there := slices.Contains(c.Publishers, src) && slices.Contains(c.Subscribers, dst) &&
+			v.Table.Pair(name, d.Service(src), d.Service(dst)).Allowed
+		back := c.Kind == policy.RPC && slices.Contains(c.Publishers, dst) && slices.Contains(c.Subscribers, src) &&
+			v.Table.Pair(name, d.Service(dst), d.Service(src)).Allowed
+		if there || back {
+			names = append(names, name)
+		}
+	}
+	return names
+}

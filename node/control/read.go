@@ -135,6 +135,12 @@ func (c *Control) Why(_ context.Context, src, dst string) (admin.Why, error) {
 	}
 	w.Verdict = verdict
 	code, _ := reason.Parse(verdict.Reason)
+	direct := v.ChannelsBetween(src, dst)
+	if len(direct) > 0 && !verdict.Allowed && code == reason.DeniedByDefault {
+		w.channels(v, direct, src, dst)
+		w.traffic(c.twin.Snapshot(), src, dst)
+		return w.Why, nil
+	}
 	w.find(verdict.Allowed, "policy", code, "rule "+verdict.Rule+" allows it", "policy denies it"+quoted(" by rule ", verdict.Rule))
 	w.endpoints(v, dst)
 	w.traffic(c.twin.Snapshot(), src, dst)
@@ -153,6 +159,20 @@ func (w *chain) find(ok bool, step string, code reason.Code, good, bad string) {
 		w.Works, w.Reason = false, code.String()
 	}
 	w.Findings = append(w.Findings, admin.Finding{Step: step, Text: bad, Reason: code.String(), Next: code.Info().Fix})
+}
+
+// channels is what takes the place of policy and endpoints for a pair that only direct
+// paths connect.
+func (w *chain) channels(v *catalog.View, names []string, src, dst string) {
+	w.find(true, "policy", reason.OK, "channel."+strings.Join(names, ", channel.")+" connects them directly; nothing else does", "")
+	var shared []string
+	for _, node := range v.State.Services[src].Nodes {
+		if v.Placed(dst, node) {
+			shared = append(shared, node)
+		}
+	}
+	w.find(len(shared) > 0, "channel", reason.NotPlaced, "both are placed on "+strings.Join(shared, ", ")+", where they attach (`fire channel ls` there)",
+		"no host has both, and shared memory reaches no further")
 }
 
 func (w *chain) endpoints(v *catalog.View, dst string) {

@@ -80,7 +80,7 @@ func (f *testFloor) stop(name string) {
 }
 
 func (f *testFloor) stopAll() {
-	for _, name := range []string{"desk", "strategy-a", "strategy-b", "gateway", "market-data", "risk-b", "risk-c", "blotter", "engine"} {
+	for _, name := range []string{"desk", "strategy-a", "strategy-b", "strategy-c", "feed", "gateway", "market-data", "risk-b", "risk-c", "blotter", "engine"} {
 		if f.cancel[name] != nil {
 			f.stop(name)
 		}

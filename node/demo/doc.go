@@ -4,16 +4,22 @@
 //
 //	host-a              host-b                 host-c
 //	strategy-a ──FIX──► gateway ──FIX──────►   engine
-//	strategy-b ──FIX──►  │   │                   ▲ FIX (35=V, W, X)
-//	    ▲                │   └─HTTP─► risk ×2    market-data
-//	    └─────────────SoupBinTCP/ITCH──────────────┘
+//	strategy-b ──FIX──►  │ ▲ └─HTTP─► risk ×2     ▲ FIX (35=V, W, X)
+//	    ▲                │ ║ FIX                 market-data
+//	    │                │ strategy-c              │ │
+//	    │                │ ▲                       │ │
+//	    │                │ ║ ITCH                  │ │
+//	    │                │ feed ◄─SoupBinTCP/ITCH──┘ │
+//	    └────────────────────────SoupBinTCP/ITCH─────┘
 //	desk ──HTTP─────────────────────────────►  blotter ◄─HTTP─ gateway
+//
+// ═ and ║ are direct paths, over shared memory; the rest goes where Wiring says.
 //
 // Files: session.go (FIX 4.4 session as a pure state machine), replay.go (what a
 // session can send again), journal.go (the same on disk), peer.go (a session on a
 // socket), acceptor.go, book.go (the pure order book), engine.go, gateway.go,
 // riskline.go (risk calls in order), risk.go, marketdata.go, flow.go (the seeded
-// order flow), strategy.go, blotter.go, desk.go, floor.go and floor.toml (who is
+// order flow), strategy.go, feed.go, door.go (sockets and direct paths alike), blotter.go, desk.go, floor.go and floor.toml (who is
 // where and may call whom), verbs.go (each program as a command).
 //
 // It refuses to know the mesh: a program listens and dials where Wiring says.

@@ -25,6 +25,13 @@ type Spec struct {
 	Listen    string     // its own socket, "" for one that only calls
 	Health    string     // how to see that it lives: "tcp", "http" (GET HealthPath), "" for one that only calls
 	Upstreams []Upstream // what it dials
+	Channels  []Channel  // direct paths of its host that it attaches to
+}
+
+// Channel is a direct path and what it stands for.
+type Channel struct {
+	For  string // in Wiring.Dial: the service that is reached by it, or a name of the program's own
+	Name string // of the channel in the floor file
 }
 
 // HealthPath answers 200 on every HTTP program of the floor.
@@ -54,9 +61,13 @@ func Programs() []Spec {
 		{Name: "risk-b", Service: "risk", Host: "host-b", Protocol: "http", Listen: b + ":9002", Health: "http"},
 		{Name: "risk-c", Service: "risk", Host: "host-c", Protocol: "http", Listen: c + ":9002", Health: "http"},
 		{Name: "gateway", Service: "gateway", Host: "host-b", Protocol: "fix", Listen: b + ":9001", Health: "tcp", Upstreams: []Upstream{
-			{"risk", "http", b + ":15021"}, {"engine", "fix", b + ":15022"}, {"blotter", "http", b + ":15023"}}},
+			{"risk", "http", b + ":15021"}, {"engine", "fix", b + ":15022"}, {"blotter", "http", b + ":15023"}},
+			Channels: []Channel{{"orders", "orders"}}},
+		{Name: "feed", Service: "feed", Host: "host-b", Protocol: "tcp", Upstreams: []Upstream{{"market-data", "soupbin", b + ":15024"}},
+			Channels: []Channel{{"ticks", "ticks"}}},
 		strategy("strategy-a", ":15001", ":15002"),
 		strategy("strategy-b", ":15003", ":15004"),
+		{Name: "strategy-c", Service: "strategy-c", Host: "host-b", Protocol: "tcp", Channels: []Channel{{"gateway", "orders"}, {"market-data", "ticks"}}},
 		{Name: "desk", Service: "desk", Host: "host-a", Protocol: "tcp", Upstreams: []Upstream{{"blotter", "http", a + ":15005"}}},
 	}
 }

@@ -16,8 +16,10 @@ type GatewayConfig struct {
 	Engine      string   // where it dials the engine
 	Risk        string   // where it dials risk
 	Blotter     string   // where it posts fills; "" posts none
-	Clients     []string // CompIDs that may log on; empty: StrategyCompID of both strategies and QUICKFIX; "*" as the only one: any
+	Clients     []string // CompIDs that may log on; empty: StrategyCompID of the strategies and QUICKFIX; "*" as the only one: any
 	StateDir    string   // where sequence numbers and sent messages are kept; "" in memory
+	Channel     string   // "channel:NAME", where clients of this host come in, too; "" is none
+	Attach      string   // socket of the direct node; "" is the host's
 	RiskWorkers int      // calls to risk at once; 0: 4
 }
 
@@ -44,7 +46,7 @@ func NewGateway(cfg GatewayConfig, log *slog.Logger) (*Gateway, error) {
 	g.ids.Store(uint64(time.Now().UnixMilli()))
 	switch {
 	case len(cfg.Clients) == 0:
-		cfg.Clients = []string{StrategyCompID("strategy-a"), StrategyCompID("strategy-b"), "QUICKFIX"}
+		cfg.Clients = []string{StrategyCompID("strategy-a"), StrategyCompID("strategy-b"), StrategyCompID("strategy-c"), "QUICKFIX"}
 	case len(cfg.Clients) == 1 && cfg.Clients[0] == "*":
 		cfg.Clients = nil
 	}
@@ -73,9 +75,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 	defer cancel()
 	var wg sync.WaitGroup
 	var dialErr error
-	wg.Go(func() { dialErr = g.engine.dial(inner, g.cfg.Engine, engineSide{g}) })
+	wg.Go(func() { dialErr = g.engine.dial(inner, door{addr: g.cfg.Engine}, engineSide{g}) })
 	wg.Go(func() { g.lines.run(inner) })
 	wg.Go(func() { g.book.run(inner) })
+	wg.Go(func() { g.acc.serveChannel(ctx, door{g.cfg.Channel, g.cfg.Attach, "gateway"}) })
 	err := g.acc.run(ctx)
 	cancel()
 	wg.Wait()

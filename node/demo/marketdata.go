@@ -91,7 +91,7 @@ func (d *MarketData) Addr() string { return d.ln.Addr().String() }
 func (d *MarketData) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	var dialErr error
-	wg.Go(func() { dialErr = d.engine.dial(ctx, d.cfg.Engine, d) })
+	wg.Go(func() { dialErr = d.engine.dial(ctx, door{addr: d.cfg.Engine}, d) })
 	stop := context.AfterFunc(ctx, func() { d.ln.Close() })
 	defer stop()
 	slots := make(chan struct{}, subscribersMax)

@@ -234,12 +234,11 @@ func (p *peer) garbled() {
 }
 
 // dial keeps an initiator's session connected until ctx ends, with back-off.
-func (p *peer) dial(ctx context.Context, addr string, app application) error {
-	var d net.Dialer
+func (p *peer) dial(ctx context.Context, d door, app application) error {
 	wait := backoffMin
 	for ctx.Err() == nil {
 		began := time.Now()
-		conn, err := d.DialContext(ctx, "tcp", addr)
+		conn, err := d.dial(ctx)
 		if err == nil {
 			err = p.run(ctx, conn, nil, app)
 		}
@@ -249,7 +248,7 @@ func (p *peer) dial(ctx context.Context, addr string, app application) error {
 		if time.Since(began) > 5*time.Second {
 			wait = backoffMin
 		}
-		p.log.Info("fix session down", "peer", addr, "err", err)
+		p.log.Info("fix session down", "peer", d.addr, "err", err)
 		wait = pause(ctx, wait)
 	}
 	return p.stop()

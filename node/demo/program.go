@@ -27,21 +27,33 @@ type Wiring struct {
 	Name     string            // instance name, "" for the service's
 	Seed     uint64            // of the order flow
 	Rate     float64           // orders per second of this strategy
+	Attach   string            // socket of the direct node for what is dialled as "channel:NAME"; "" is the host's
 	StateDir string            // FIX sequence numbers are kept there; "" keeps them in memory
 	Log      *slog.Logger
 }
 
 // Wiring is the spec's own: its Listen and its upstreams' addresses.
 func (s Spec) Wiring(log *slog.Logger) Wiring {
-	w := Wiring{Listen: s.Listen, Dial: map[string]string{}, Name: s.Name, Seed: SeedDefault, Rate: RateDefault / 2, Log: log}
+	w := Wiring{Listen: s.Listen, Dial: map[string]string{}, Name: s.Name, Seed: SeedDefault, Rate: RateDefault * s.Share(), Log: log}
 	for _, u := range s.Upstreams {
 		w.Dial[u.Service] = u.Address
+	}
+	for _, c := range s.Channels {
+		w.Dial[c.For] = channelPrefix + c.Name
 	}
 	return w
 }
 
+// Share is the part of the floor's orders that a strategy sends.
+func (s Spec) Share() float64 {
+	if s.Service == "strategy-c" {
+		return 0.25
+	}
+	return 0.375
+}
+
 // SeedDefault and RateDefault are the floor's: RateDefault orders per second over
-// both strategies.
+// all strategies.
 const (
 	SeedDefault = 1
 	RateDefault = 2000

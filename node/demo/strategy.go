@@ -18,8 +18,9 @@ import (
 type StrategyConfig struct {
 	Name       string  // service name; its CompID is StrategyCompID(Name)
 	Number     uint64  // which one of the floor, from 0: picks its own part of the seed
-	Gateway    string  // where it dials the gateway
-	MarketData string  // where it dials market data; "" subscribes to none
+	Gateway    string  // where it dials the gateway; "channel:NAME" is a direct path
+	MarketData string  // where it dials market data, or "channel:NAME"; "" subscribes to none
+	Attach     string  // socket of the direct node; "" is the host's
 	Seed       uint64  // of the order flow
 	Rate       float64 // new orders per second; replaces and cancels come on top (about 0.6 per order)
 	StateDir   string  // where sequence numbers are kept; "" in memory
@@ -100,13 +101,15 @@ func (s *Strategy) Addr() string { return "" }
 func (s *Strategy) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	if s.cfg.MarketData != "" {
-		wg.Go(func() { s.tape.follow(ctx, s.cfg.MarketData) })
+		wg.Go(func() { s.tape.follow(ctx, s.door(s.cfg.MarketData)) })
 	}
 	wg.Go(func() { s.trade(ctx) })
-	err := s.peer.dial(ctx, s.cfg.Gateway, s)
+	err := s.peer.dial(ctx, s.door(s.cfg.Gateway), s)
 	wg.Wait()
 	return err
 }
+
+func (s *Strategy) door(addr string) door { return door{addr, s.cfg.Attach, s.cfg.Name} }
 
 // Counters tells what it did.
 func (s *Strategy) Counters() []Counter {

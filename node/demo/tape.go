@@ -10,13 +10,17 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fire/policy/reason"
+	"fire/transport/channel"
 	"fire/transport/feed"
 )
 
 // tape follows a market-data feed: it resumes where it was cut, counts what came
 // and knows each instrument's last traded price.
 type tape struct {
-	log *slog.Logger
+	log  *slog.Logger
+	pass func(payload []byte) // gets each message, too; nil: nobody
+	hold sync.Mutex           // held while pass is called
 
 	messages, gaps, connects atomic.Uint64
 
@@ -35,24 +39,64 @@ type tapeOrder struct {
 const tapeOrdersMax = 100_000
 
 // follow reads until ctx ends, with back-off between connections.
-func (t *tape) follow(ctx context.Context, addr string) {
-	var d net.Dialer
+func (t *tape) follow(ctx context.Context, d door) {
 	wait := backoffMin
 	for ctx.Err() == nil {
 		began := time.Now()
-		conn, err := d.DialContext(ctx, "tcp", addr)
-		if err == nil {
-			err = t.read(ctx, conn)
-		}
+		err := t.once(ctx, d)
 		if ctx.Err() != nil {
 			return
 		}
 		if time.Since(began) > 5*time.Second {
 			wait = backoffMin
 		}
-		t.log.Info("market data down", "peer", addr, "err", err)
+		t.log.Info("market data down", "peer", d.addr, "err", err)
 		wait = pause(ctx, wait)
 	}
+}
+
+// once reads until the connection, or the direct path, ends.
+func (t *tape) once(ctx context.Context, d door) error {
+	if name, ok := d.channel(); ok {
+		return t.subscribe(ctx, d.options(name))
+	}
+	conn, err := d.dial(ctx)
+	if err != nil {
+		return err
+	}
+	return t.read(ctx, conn)
+}
+
+// subscribe reads ITCH messages from a direct path. Who comes late knows the orders that
+// come from then on.
+func (t *tape) subscribe(ctx context.Context, o channel.Options) error {
+	s, err := channel.OpenSubscriber(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	t.orders = map[uint64]tapeOrder{}
+	t.connects.Add(1)
+	h := channel.Handler{
+		Message: func(_ *channel.Source, _ uint16, p []byte) {
+			t.messages.Add(1)
+			err = errors.Join(err, t.take(p))
+		},
+		Gap: func(_ *channel.Source, first, last uint64) {
+			t.gaps.Add(1)
+			t.log.Warn("market data lost: this program reads too slowly", "first", first, "last", last)
+		},
+		Ended: func(from *channel.Source, why *reason.Error) {
+			t.log.Info("market data lane ended", "peer", from.Service, "reason", why.Code.String())
+		},
+	}
+	for ctx.Err() == nil && err == nil {
+		if _, over := s.Poll(1000, &h); over != nil {
+			return over
+		}
+		s.Wait()
+	}
+	return err
 }
 
 // read runs one connection: login, then sequenced messages.
@@ -115,6 +159,11 @@ func (t *tape) sequenced(ctx context.Context, conn net.Conn, in *soupReader) err
 			t.messages.Add(1)
 			if err := t.take(p.Payload); err != nil {
 				return err
+			}
+			if t.pass != nil {
+				t.hold.Lock()
+				t.pass(p.Payload)
+				t.hold.Unlock()
 			}
 		case feed.EndOfSession:
 			return errors.New("end of session")

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // New makes the program of a spec, wired as w says.
@@ -26,10 +27,13 @@ func (s Spec) New(w Wiring) (Program, error) {
 	case "risk":
 		return NewRisk(RiskConfig{Name: w.Name, Listen: w.Listen}, w.Log)
 	case "gateway":
-		return NewGateway(GatewayConfig{Listen: w.Listen, Engine: w.Dial["engine"], Risk: w.Dial["risk"], Blotter: w.Dial["blotter"], StateDir: state}, w.Log)
-	case "strategy-a", "strategy-b":
+		return NewGateway(GatewayConfig{Listen: w.Listen, Engine: w.Dial["engine"], Risk: w.Dial["risk"], Blotter: w.Dial["blotter"],
+			Channel: w.Dial["orders"], Attach: w.Attach, StateDir: state}, w.Log)
+	case "feed":
+		return NewFeed(FeedConfig{MarketData: w.Dial["market-data"], Channel: w.Dial["ticks"], Attach: w.Attach}, w.Log)
+	case "strategy-a", "strategy-b", "strategy-c":
 		return NewStrategy(StrategyConfig{Name: s.Service, Number: uint64(s.Service[len("strategy-")] - 'a'), Gateway: w.Dial["gateway"],
-			MarketData: w.Dial["market-data"], Seed: w.Seed, Rate: w.Rate, StateDir: state}, w.Log)
+			MarketData: w.Dial["market-data"], Seed: w.Seed, Rate: w.Rate, Attach: w.Attach, StateDir: state}, w.Log)
 	case "desk":
 		return NewDesk(DeskConfig{Blotter: w.Dial["blotter"]}, w.Log)
 	}
@@ -60,11 +64,18 @@ func verb(s Spec) Verb {
 	for _, u := range s.Upstreams {
 		v.Flags = append(v.Flags, Flag{u.Service, u.Address, "address where it dials " + u.Service + " (" + u.Protocol + ")"})
 	}
-	if s.Protocol == "fix" || s.Service == "strategy-a" || s.Service == "strategy-b" {
+	for _, c := range s.Channels {
+		v.Flags = append(v.Flags, Flag{c.For, channelPrefix + c.Name, "direct path of this host, or an address where it dials " + c.For})
+	}
+	if len(s.Channels) > 0 {
+		v.Flags = append(v.Flags, Flag{"attach", "", "attach socket of the direct node; empty is the host's"})
+	}
+	trades := strings.HasPrefix(s.Service, "strategy-")
+	if s.Protocol == "fix" || trades {
 		v.Flags = append(v.Flags, Flag{"state", "", "folder for FIX sequence numbers and sent messages; empty keeps them in memory"})
 	}
-	if s.Service == "strategy-a" || s.Service == "strategy-b" {
-		v.Flags = append(v.Flags, Flag{"rate", strconv.Itoa(RateDefault / 2), "new orders per second"},
+	if trades {
+		v.Flags = append(v.Flags, Flag{"rate", strconv.FormatFloat(RateDefault*s.Share(), 'f', -1, 64), "new orders per second"},
 			Flag{"seed", strconv.Itoa(SeedDefault), "seed of the order flow"})
 	}
 	v.New = func(values map[string]string, log *slog.Logger) (Program, error) {
@@ -87,6 +98,8 @@ func fromFlags(s Spec, flags []Flag, values map[string]string, log *slog.Logger)
 		switch f.Name {
 		case "listen":
 			w.Listen = value
+		case "attach":
+			w.Attach = value
 		case "state":
 			w.StateDir = value
 		case "rate":
@@ -120,6 +133,10 @@ func shortOf(service string) string {
 		return "pre-trade risk over HTTP"
 	case "gateway":
 		return "FIX 4.4 order gateway"
+	case "feed":
+		return "feed handler: market data from the mesh to the programs of its host, over shared memory"
+	case "strategy-c":
+		return "trading strategy whose orders and market data go over shared memory"
 	case "desk":
 		return "reader that polls the blotter"
 	}

@@ -34,6 +34,8 @@ type Broker struct {
 	ln   *net.UnixListener
 	path string
 
+	closing sync.Once
+
 	do      chan func() // to the loop, which owns everything below
 	stopped chan struct{}
 	peers   sync.WaitGroup
@@ -117,7 +119,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	go func() { accepted <- b.accept(ctx) }()
 	err := b.loop(ctx, accepted)
 	close(b.stopped)
-	b.ln.Close()
+	cerr := b.Close()
 	if errors.Is(err, errStopped) {
 		<-accepted
 		err = nil
@@ -129,11 +131,15 @@ func (b *Broker) Run(ctx context.Context) error {
 	for _, g := range b.channels {
 		g.free()
 	}
-	return errors.Join(err, os.Remove(b.path))
+	return errors.Join(err, cerr)
 }
 
-// Close gives the socket back when Run was never called.
-func (b *Broker) Close() error { return errors.Join(b.ln.Close(), os.Remove(b.path)) }
+// Close gives the socket back when Run was never called; after Run it does nothing.
+func (b *Broker) Close() error {
+	var err error
+	b.closing.Do(func() { err = errors.Join(b.ln.Close(), os.Remove(b.path)) })
+	return err
+}
 
 var errStopped = errors.New("stopped")
 

@@ -231,6 +231,9 @@ func (e *end) Err() error {
 	return e.err
 }
 
+// Done is closed when the end is over: Err then says why.
+func (e *end) Done() <-chan struct{} { return e.done }
+
 // Linked tells whether a direct node governs this end now, and how often one was lost.
 func (e *end) Linked() (now bool, losses uint64) {
 	e.mu.Lock()

@@ -1,0 +1,86 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"fire/node/direct"
+	"fire/policy/reason"
+	"fire/transport/meter"
+	"fire/twin"
+)
+
+// directProtocol is what the map shows of an edge that goes through shared memory.
+const directProtocol = "shm"
+
+// readWithin bounds the wait for the broker's loop; a report without its edges is better
+// than none.
+const readWithin = 100 * time.Millisecond
+
+// deltas is what the direct paths of this host have carried since the last call, as edges
+// from a writer to each of its readers. The agent's one link calls it.
+func (d *directNode) deltas() []twin.EdgeDelta {
+	ctx, cancel := context.WithTimeout(context.Background(), readWithin)
+	defer cancel()
+	rings, err := d.broker.Rings(ctx)
+	if err != nil {
+		return nil
+	}
+	now := make([]direct.At[direct.Ring], len(rings))
+	for i := range rings {
+		now[i].Value = rings[i]
+	}
+	since := direct.Since(d.told, now)
+	seen := map[uint64]bool{}
+	for _, r := range d.told {
+		for _, x := range r.Value.Readers {
+			seen[x.Link] = true
+		}
+	}
+	d.told = now
+	var out []twin.EdgeDelta
+	for _, r := range since {
+		for _, x := range r.Value.Readers {
+			out = append(out, d.edge(&r.Value, &x, !seen[x.Link])...)
+		}
+	}
+	return out
+}
+
+// edge tells both ends: they are on this host. A slow reader's lost messages are errors of
+// the edge.
+func (d *directNode) edge(r *direct.Ring, x *direct.RingReader, opened bool) []twin.EdgeDelta {
+	e := twin.EdgeDelta{Src: r.Writer.Service, Dst: x.Service, Side: twin.SideOut, Protocol: directProtocol, Peer: d.self.Name, Secured: true,
+		Requests: x.Stat.Messages, BytesOut: x.Stat.Bytes, Errors: x.Stat.Lost, Latency: latencies(x)}
+	if x.State == "reading" {
+		e.Active = 1
+	}
+	if opened {
+		e.Opened = 1
+	}
+	if e.Errors > 0 {
+		e.Requests += e.Errors
+		e.Reasons = map[string]uint64{reason.SlowReader.String(): e.Errors}
+	}
+	in := e
+	in.Side = twin.SideIn
+	return []twin.EdgeDelta{e, in}
+}
+
+// samplesMax bounds the work for one reader and report; the shape is the same.
+const samplesMax = 2000
+
+// latencies turns powers of two into the meter's buckets, each at its middle.
+func latencies(x *direct.RingReader) meter.HistSnapshot {
+	var h meter.Histogram
+	total := x.Stat.Latency.Count()
+	for i, n := range x.Stat.Latency {
+		if total > samplesMax {
+			n = n * samplesMax / total
+		}
+		for range n {
+			h.Record(time.Duration(3 << i >> 1))
+		}
+	}
+	return h.Snapshot()
+}
