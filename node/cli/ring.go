@@ -30,7 +30,7 @@ func ringVerb() *verb {
 			},
 			{
 				name: "stat", brief: "show the counters of rings", args: "[CHANNEL]", most: 1,
-				about: `FULL counts messages that a lane refused since a reader was that far behind; LOST those that a broadcast's reader was too slow for. The latencies are of one message in 1,024, from its publication to its reading, as upper bounds within a factor of two. UNSEEN are messages that the audit came too late for. With --every the figures are of each interval.`,
+				about: `FULL counts messages that a lane refused since a reader was that far behind; LOST those that a broadcast's reader was too slow for. The latencies are of one message in 1,024 and of those that follow a wake, from its publication to its reading, as upper bounds within a factor of two. UNSEEN are messages that the audit came too late for. With --every the figures are of each interval.`,
 				flags: askFlags(node,
 					flag{name: "every", kind: kindDuration, value: "TIME", def: "0s", brief: "print the difference again and again, until interrupted"},
 					flag{name: "count", kind: kindInt, value: "N", def: "0", brief: "with --every: stop after N intervals"}),

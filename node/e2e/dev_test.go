@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"fire/node/admin"
+	"fire/node/direct"
 )
 
 // startDev starts a dev floor of its own and returns its runtime folder.
@@ -25,8 +26,8 @@ func startDev(t *testing.T, args ...string) (*process, string) {
 	return p, runtimeDir
 }
 
-// floorEdges are the calls of the demonstration floor.
-var floorEdges = []string{"desk>blotter", "gateway>blotter", "gateway>engine", "gateway>risk", "market-data>engine",
+// floorEdges are the calls of the demonstration floor, and what its direct paths carry.
+var floorEdges = []string{"desk>blotter", "feed>market-data", "feed>strategy-c", "gateway>strategy-c", "strategy-c>gateway", "gateway>blotter", "gateway>engine", "gateway>risk", "market-data>engine",
 	"strategy-a>gateway", "strategy-a>market-data", "strategy-b>gateway", "strategy-b>market-data"}
 
 func edgesOf(t *testing.T, runtimeDir string) map[string]admin.Edge {
@@ -51,6 +52,7 @@ func TestDevFloorTradesAndIsInspected(t *testing.T) {
 			return len(edges) == len(floorEdges)
 		})
 	})
+	t.Run("direct paths are governed and seen", func(t *testing.T) { directIsSeen(t, dir) })
 	t.Run("every node is in sync", func(t *testing.T) {
 		waitFor(t, 10*time.Second, "three nodes SYNCED", func() bool {
 			s := jsonOf[admin.Status](t, must(t, dir, "status", "-o", "json"), "fire.status/v1")
@@ -85,10 +87,59 @@ func TestDevFloorTradesAndIsInspected(t *testing.T) {
 		if p.err != nil || !strings.Contains(p.output(), "strategy-a:") || !strings.Contains(p.output(), "stopped after") {
 			t.Errorf("ended with %v:\n%s", p.err, tail(p.output(), 20))
 		}
-		if left, _ := filepath.Glob(filepath.Join(dir, "*.sock")); len(left) > 0 {
+		if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
 	})
+}
+
+// directIsSeen looks at the floor's direct paths with every verb, cuts one and lets it come
+// back.
+func directIsSeen(t *testing.T, dir string) {
+	for name, e := range edgesOf(t, dir) {
+		if direct := e.Protocol == "shm"; direct != slices.Contains([]string{"feed>strategy-c", "gateway>strategy-c", "strategy-c>gateway"}, name) {
+			t.Errorf("%s is over %s", name, e.Protocol)
+		}
+	}
+	rings := jsonOf[[]direct.At[direct.Ring]](t, must(t, dir, "ring", "ls", "-o", "json"), "fire.rings/v1")
+	if len(rings) != 3 {
+		t.Fatalf("%+v", rings)
+	}
+	for _, r := range rings {
+		if r.Node != "host-b" || r.Value.Stat.Messages == 0 || len(r.Value.Readers) != 1 || r.Value.Readers[0].State != "reading" || r.Value.Writer.PID == 0 {
+			t.Errorf("%+v", r)
+		}
+	}
+	if out := must(t, dir, "ring", "tail", "ticks", "--count", "3", "-o", "jsonl"); strings.Count(out, `"fire.ring.tail/v1"`) != 3 {
+		t.Errorf("ring tail:\n%s", out)
+	}
+	if out := must(t, dir, "ring", "stat", "orders", "--every", "100ms", "--count", "2"); strings.Count(out, "RING") != 2 {
+		t.Errorf("ring stat:\n%s", out)
+	}
+	if out := must(t, dir, "why", "strategy-c", "gateway"); !strings.Contains(out, "channel.orders connects them") {
+		t.Errorf("why:\n%s", out)
+	}
+	must(t, dir, "channel", "try", "ticks", "strategy-c", "--side", "subscribe")
+	if out, _, code := ask(t, dir, "channel", "try", "ticks", "feed", "--side", "subscribe"); code != 3 || !strings.Contains(out, "denied_by_default") {
+		t.Errorf("channel try: exit %d\n%s", code, out)
+	}
+	if _, errs, code := ask(t, dir, "ring", "tail", "nothing"); code != 1 || !strings.Contains(errs, "fire ring ls") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+	if out := must(t, dir, "channel", "revoke", "ticks", "strategy-c", "--why", "test"); !strings.Contains(out, "1 end was ended") {
+		t.Errorf("channel revoke:\n%s", out)
+	}
+	if out := must(t, dir, "channel", "ls"); !strings.Contains(out, "strategy-c by uid") {
+		t.Errorf("channel ls:\n%s", out)
+	}
+	ring := func() direct.Ring {
+		return jsonOf[[]direct.At[direct.Ring]](t, must(t, dir, "ring", "stat", "ticks", "-o", "json"), "fire.ring.stat/v1")[0].Value
+	}
+	if r := ring(); len(r.Readers) != 0 {
+		t.Errorf("still read by %+v", r.Readers)
+	}
+	must(t, dir, "channel", "revoke", "ticks", "strategy-c", "--undo")
+	waitFor(t, 20*time.Second, "the strategy reads again", func() bool { r := ring(); return len(r.Readers) == 1 && r.Readers[0].State == "reading" })
 }
 
 func mapServes(t *testing.T, dir string) {

@@ -14,7 +14,9 @@ import (
 // each message.
 const readersMax = 32
 
-// sampleEvery is how many messages share one look at the clock; a power of two.
+// sampleEvery is how many messages share one look at the clock at most. The message after
+// one that had to wake a reader is sampled, too: there the clock costs little beside the
+// call, and a lane with an order now and then has a latency to show.
 const sampleEvery = 1024
 
 // Writer is the one writing end of a ring. Offer, Claim, Commit and Abort belong to one
@@ -37,6 +39,7 @@ type Writer struct {
 	intent   uint64 // up to there it has said that it writes
 	messages uint64
 	bytes    uint64
+	sampleAt uint64 // the number of the next sampled message
 	claimed  unsafe.Pointer // nil: no claim
 	claimLen uint64
 
@@ -215,7 +218,8 @@ func (w *Writer) reserve(n uint64) Result {
 // publish writes the head and lets the message be seen.
 func (w *Writer) publish(line unsafe.Pointer, n uint64, typ uint16) {
 	head := n | uint64(typ)<<32
-	if w.messages&(sampleEvery-1) == 0 {
+	if w.messages >= w.sampleAt {
+		w.sampleAt = w.messages + sampleEvery
 		head |= flagSample << 48
 		w.ring.store(offSampledAt, uint64(monotonic()))
 		w.ring.store(offSampled, w.pos+1)
@@ -229,6 +233,7 @@ func (w *Writer) publish(line unsafe.Pointer, n uint64, typ uint16) {
 	w.counts[countMessages], w.counts[countBytes], w.counts[countPosition] = w.messages, w.bytes, w.pos
 	for _, c := range *w.readers.Load() {
 		if atomic.LoadUint32(c.asleep) != 0 {
+			w.sampleAt = w.messages
 			w.wake()
 			return
 		}
