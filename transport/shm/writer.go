@@ -39,7 +39,7 @@ type Writer struct {
 	intent   uint64 // up to there it has said that it writes
 	messages uint64
 	bytes    uint64
-	sampleAt uint64 // the number of the next sampled message
+	sampleAt uint64         // the number of the next sampled message
 	claimed  unsafe.Pointer // nil: no claim
 	claimLen uint64
 
