@@ -49,15 +49,18 @@ type cluster struct {
 func newCluster(dir, web, page, release string, log *slog.Logger) (c *cluster, err error) {
 	c = &cluster{release: release, log: log, kept: dir != ""}
 	if c.kept {
-		if c.dir, err = filepath.Abs(dir); err == nil {
-			err = pki.MakePrivateDir(c.dir)
-		}
+		c.dir, err = filepath.Abs(dir)
 	} else {
 		c.dir, err = os.MkdirTemp("", "fire-dev-")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
+	free, err := holdFolder(c.dir)
+	if err != nil {
+		return nil, err
+	}
+	c.closers = append(c.closers, free)
 	if c.page = page; page == "" {
 		c.page = c.dir + "/"
 	}
@@ -117,7 +120,7 @@ func (c *cluster) add(ctx context.Context, conf *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	c.closers = append(c.closers, h.direct.close)
+	c.closers = append(c.closers, h.close)
 	c.hosts = append(c.hosts, h)
 	return s.listen()
 }

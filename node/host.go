@@ -85,7 +85,7 @@ func newHost(o hostOptions, s *socket) (*host, error) {
 func (h *host) makeProxy(o hostOptions, s *socket) (err error) {
 	h.page, err = meter.Create(o.page+h.self.Name+".meter", meterCells)
 	if err != nil {
-		return fmt.Errorf("meter page: %w", err)
+		return err
 	}
 	h.page.Describe(strings.Join(o.roles, ","), h.self.Name, o.release)
 	changed, _ := h.agent.Subscribe()
@@ -170,6 +170,15 @@ func (h *host) parts(drain time.Duration) []part {
 		parts = append(parts, part{h.self.Name + " proxy", h.runProxy, drain + stopGrace})
 	}
 	return parts
+}
+
+// close gives back what outlives a start that failed; after a run there is nothing left.
+func (h *host) close() error {
+	err := h.direct.close()
+	if h.page != nil {
+		err = errors.Join(err, h.page.Close())
+	}
+	return err
 }
 
 // runProxy carries traffic and gives the proxy the sessions that the socket accepted.

@@ -72,7 +72,11 @@ func (p *process) name() string {
 // build opens everything in order; what it opened is in closers.
 func (p *process) build(ctx context.Context) error {
 	conf := p.o.Config
-	var err error
+	free, err := holdFolder(conf.Node.Dir)
+	if err != nil {
+		return err
+	}
+	p.closers = append(p.closers, free)
 	if p.has(config.RoleProxy) {
 		if p.awake, err = spin.New(conf.Proxy.SpinMax); err != nil {
 			return err
@@ -147,7 +151,7 @@ func (p *process) buildHost(ctx context.Context) error {
 		release: p.o.Release, awake: p.awake, page: admin.RuntimeDir() + "/",
 		attach: filepath.Join(admin.RuntimeDir(), channel.SocketName), log: p.o.Log}, p.socket)
 	if err == nil {
-		p.closers = append(p.closers, p.host.direct.close)
+		p.closers = append(p.closers, p.host.close)
 	}
 	return err
 }

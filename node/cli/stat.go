@@ -125,9 +125,15 @@ func (c *call) readPages() ([]cell, error) {
 	}
 	var out []cell
 	for _, path := range paths {
-		cells, err := readPage(path)
+		cells, ended, err := readPage(path)
 		if err != nil {
 			return nil, fmt.Errorf("read meter page %s: %w", path, err)
+		}
+		if ended {
+			c.say("fire stat: %s is of a process that has ended", path)
+			if len(c.args) == 0 {
+				continue // it is shown when it is named
+			}
 		}
 		out = append(out, cells...)
 	}
@@ -144,19 +150,19 @@ func pages() []string {
 	return out
 }
 
-func readPage(path string) ([]cell, error) {
+func readPage(path string) (cells []cell, ended bool, err error) {
 	r, err := meter.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer r.Close()
 	facts, err := r.Facts()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	edges, err := r.Snapshot()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	out := make([]cell, 0, len(edges))
 	for _, e := range edges {
@@ -164,7 +170,7 @@ func readPage(path string) ([]cell, error) {
 		l.fill(e)
 		out = append(out, l)
 	}
-	return out, nil
+	return out, !r.Alive(), nil
 }
 
 func (l *cell) fill(e meter.EdgeSnapshot) {

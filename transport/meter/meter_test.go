@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -261,5 +262,42 @@ func BenchmarkSnapshotOfOneEdge(b *testing.B) {
 	}
 	for b.Loop() {
 		p.Snapshot()
+	}
+}
+
+func TestPageOfALivingProcessIsNotReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "h1.meter")
+	first, err := Create(path, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Edge(EdgeKey{Src: "a", Dst: "b", Side: "out"}).Requests.Add(7)
+	if _, err := Create(path, 4); err == nil || !strings.Contains(err.Error(), fmt.Sprint("process ", os.Getpid())) {
+		t.Errorf("%v", err)
+	}
+	r, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if s, err := r.Snapshot(); err != nil || len(s) != 1 || s[0].Requests != 7 || !r.Alive() {
+		t.Errorf("%+v, %v, alive %v", s, err, r.Alive())
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	first.file.Close() // as the kernel does when the process is killed
+	unmap(first.mem)
+	if r.Alive() {
+		t.Error("a page that nobody holds is alive")
+	}
+	second, err := Create(path, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := second.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

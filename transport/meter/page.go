@@ -31,14 +31,15 @@ type Page struct {
 	mem  []byte
 
 	// guarded by mu
-	mu    sync.Mutex
-	edges map[EdgeKey]*Edge
-	used  int
+	mu     sync.Mutex
+	edges  map[EdgeKey]*Edge
+	used   int
+	closed bool
 }
 
 // Create makes the page at path with room for that many edges and the overflow
-// cell, replacing an older file of that name in one step: a reader of the old one
-// keeps the old one. The file's mode is 0640. An empty path gives a page in memory
+// cell, replacing what an ended process has left there in one step: a reader of the old
+// one keeps the old one. The page of a process that lives is an error. The file's mode is 0640. An empty path gives a page in memory
 // only, which no other process can read.
 //
 // The mapping stays for the life of the process; see the package comment.
@@ -54,6 +55,9 @@ func Create(path string, cells int) (*Page, error) {
 			return nil, fmt.Errorf("meter page in memory, %d bytes: %w", size, err)
 		}
 		return newPage("", nil, mem, cells), nil
+	}
+	if pid, alive := holder(path); alive {
+		return nil, fmt.Errorf("meter page %s: another fire, process %d, counts there; stop it, or give this one another name", path, pid)
 	}
 	f, mem, err := createFile(path, size)
 	if err != nil {
@@ -76,6 +80,9 @@ func createFile(path string, size int) (*os.File, []byte, error) {
 	}
 	mem, err := func() ([]byte, error) {
 		if err := f.Chmod(0o640); err != nil {
+			return nil, err
+		}
+		if err := hold(f); err != nil {
 			return nil, err
 		}
 		if err := f.Truncate(int64(size)); err != nil {
@@ -169,11 +176,14 @@ func (p *Page) Facts() Facts {
 }
 
 // Close removes the file, so that no reader takes it for a living process. Edges
-// stay usable: the mapping is kept.
+// stay usable: the mapping is kept. A second Close does nothing.
 func (p *Page) Close() error {
-	if p.file == nil {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.file == nil || p.closed {
 		return nil
 	}
+	p.closed = true
 	err := p.file.Close()
 	if e := os.Remove(p.path); e != nil && !os.IsNotExist(e) && err == nil {
 		err = e

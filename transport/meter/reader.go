@@ -72,6 +72,27 @@ func (r *Reader) header() ([]byte, int, error) {
 	return head, size, nil
 }
 
+// Alive tells whether the process that writes the page still runs; also one that is stopped
+// does.
+func (r *Reader) Alive() bool { return held(r.file) }
+
+// holder is the process that writes the page at path, if it lives.
+func holder(path string) (pid int, alive bool) {
+	r, err := Open(path)
+	if err != nil {
+		return 0, false
+	}
+	defer r.Close()
+	if !r.Alive() {
+		return 0, false
+	}
+	f, err := r.Facts()
+	if err != nil {
+		return 0, true
+	}
+	return f.PID, true
+}
+
 func checkHeader(head []byte, size int) error {
 	switch at := binary.NativeEndian.Uint64; {
 	case size < headerBytes+cellBytes:
