@@ -51,7 +51,7 @@ func newCluster(dir, web, page, release string, log *slog.Logger) (c *cluster, e
 	if c.kept {
 		c.dir, err = filepath.Abs(dir)
 	} else {
-		c.dir, err = os.MkdirTemp("", "fire-dev-")
+		c.dir, err = throwAway()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)

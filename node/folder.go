@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"fire/policy/pki"
 )
@@ -43,4 +44,38 @@ func holdFolder(dir string) (release func() error, err error) {
 		return nil, errors.Join(fmt.Errorf("state folder: %w", err), f.Close())
 	}
 	return f.Close, nil
+}
+
+// throwAway makes a folder for this process alone, and removes those that earlier ones have
+// left because they were killed: they hold keys.
+func throwAway() (string, error) {
+	old, _ := filepath.Glob(filepath.Join(os.TempDir(), throwAwayName+"*")) // the pattern is right
+	for _, dir := range old {
+		removeAbandoned(dir)
+	}
+	return os.MkdirTemp("", throwAwayName)
+}
+
+const (
+	throwAwayName = "fire-dev-"
+	// abandonedAfter keeps the folder of a process that is just starting.
+	abandonedAfter = time.Minute
+)
+
+// removeAbandoned removes a folder of this user whose process has ended.
+func removeAbandoned(dir string) {
+	st, err := os.Lstat(dir)
+	if err != nil || !st.IsDir() || time.Since(st.ModTime()) < abandonedAfter {
+		return
+	}
+	if owner, ok := st.Sys().(*syscall.Stat_t); !ok || int(owner.Uid) != os.Geteuid() {
+		return
+	}
+	if _, err := os.Lstat(filepath.Join(dir, lockName)); err != nil {
+		return
+	}
+	if release, err := holdFolder(dir); err == nil {
+		_ = os.RemoveAll(dir) // what cannot be removed now is tried again by the next start
+		_ = release()
+	}
 }

@@ -236,7 +236,8 @@ type ApplyRequest struct {
 	Name   string `json:"name"` // the file's name, for error positions
 	Text   string `json:"text"`
 	DryRun bool   `json:"dry_run"`
-	WaitMS int64  `json:"wait_ms"` // how long to wait for the nodes' answers, 0 = 2000
+	WaitMS int64  `json:"wait_ms"`         // how long to wait for the nodes' answers, 0 = 2000
+	Empty  bool   `json:"empty,omitempty"` // a floor without services is meant
 }
 
 // RollbackRequest names an earlier floor version; 0 is the one before.

@@ -61,7 +61,7 @@ func (d *Directory) ApplyFloor(f Floor, by, note string, now time.Time) (uint64,
 func (d *Directory) Edition(version uint64) (Edition, error) {
 	if version == 0 {
 		if len(d.floors) < 2 {
-			return Edition{}, reason.New(reason.ConfigRejected, "there is no earlier floor version to go back to")
+			return Edition{}, reason.New(reason.NoSuchVersion, "there is no earlier floor version to go back to")
 		}
 		return d.floors[len(d.floors)-2], nil
 	}
@@ -70,7 +70,7 @@ func (d *Directory) Edition(version uint64) (Edition, error) {
 			return e, nil
 		}
 	}
-	return Edition{}, reason.New(reason.ConfigRejected, "floor version %d is not kept; the last %d are", version, len(d.floors))
+	return Edition{}, reason.New(reason.NoSuchVersion, "floor version %d is not kept; the last %d are", version, len(d.floors))
 }
 
 // Rollback applies the content of an earlier edition as a new one. Durable.

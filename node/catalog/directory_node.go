@@ -110,7 +110,7 @@ func (d *Directory) current(node string, number uint64) error {
 // one endpoint. It outlives restarts of everything. Durable.
 func (d *Directory) Drain(service, node string, on bool, now time.Time) ([]Event, error) {
 	if _, ok := d.nodes[node]; !ok {
-		return nil, reason.New(reason.NotPermitted, "node %q is not a member", node)
+		return nil, reason.New(reason.NoSuchNode, "node %q is not a member of the mesh", node)
 	}
 	if f := d.Current(); service != "" {
 		if _, ok := f.Floor.Services[service]; !ok {

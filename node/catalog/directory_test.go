@@ -244,7 +244,7 @@ func TestRollbackMakesANewVersionWithTheOldContent(t *testing.T) {
 		t.Fatalf("rollback: %d, %v", v, err)
 	}
 	_, _, err = d.Rollback(9, "", "", epoch0)
-	wantCode(t, err, reason.ConfigRejected)
+	wantCode(t, err, reason.NoSuchVersion)
 	for i := range 3 * d.limits.History {
 		f.Services["orders"] = service("h1", fmt.Sprint("n", i))
 		must2(d.ApplyFloor(f.copy(), "", "", epoch0))
@@ -261,6 +261,19 @@ func (f Floor) copy() Floor {
 func must2(_ uint64, _ []Event, err error) {
 	if err != nil {
 		panic(err)
+	}
+}
+
+func TestWhatIsNotThereIsSaidByItsKind(t *testing.T) {
+	d := NewDirectory(domain, testLimits())
+	d.Reserve()
+	if _, err := d.Drain("", "h9", true, epoch0); reason.Of(err, 0) != reason.NoSuchNode {
+		t.Error(err)
+	}
+	for _, version := range []uint64{0, 7} {
+		if _, err := d.Edition(version); reason.Of(err, 0) != reason.NoSuchVersion {
+			t.Errorf("version %d: %v", version, err)
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ func applyVerb() *verb {
 		about: `All or nothing: one bad line refuses the file. Prints what changes, which flows become allowed or denied, and for each node whether it received, accepted, applied or rejected the version. The exit code is 3 when a node rejected it.`,
 		flags: askFlags(
 			flag{name: "file", short: "f", kind: kindString, value: "FILE", brief: "the floor file, - for standard input"},
+			flag{name: "allow-empty", kind: kindBool, brief: "take a file without services: it ends all traffic"},
 			flag{name: "dry-run", kind: kindBool, brief: "say what would change, change nothing"}, waitFlag()),
 		examples: []example{
 			{"fire apply -f floor.toml --dry-run", "what would change"},
@@ -34,7 +35,7 @@ func applyVerb() *verb {
 			if err != nil {
 				return err
 			}
-			r, err := a.Apply(ctx, admin.ApplyRequest{Name: name, Text: text, DryRun: c.bool("dry-run"), WaitMS: c.duration("wait").Milliseconds()})
+			r, err := a.Apply(ctx, admin.ApplyRequest{Name: name, Text: text, DryRun: c.bool("dry-run"), Empty: c.bool("allow-empty"), WaitMS: c.duration("wait").Milliseconds()})
 			if err != nil {
 				return err
 			}

@@ -233,8 +233,11 @@ func showBytes(v float64) string {
 }
 
 func showRatio(v float64) string {
-	if v == 0 {
+	switch {
+	case v == 0:
 		return "0%"
+	case v >= 0.0995:
+		return fmt.Sprintf("%.0f%%", v*100)
 	}
 	return fmt.Sprintf("%.2g%%", v*100)
 }

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"fire/node"
 	"fire/node/config"
@@ -54,6 +56,7 @@ func runRoles(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	surviveClosedPipes()
 	return node.Run(ctx, node.Options{
 		Config: conf, Roles: roles, Token: token, Release: release(),
 		Log: c.loggerAt(conf.Log.Level, conf.Log.Format), Talk: c.err,
@@ -132,6 +135,7 @@ func devVerb() *verb {
 			if c.int("seed") < 0 {
 				return usage("", "--seed %d is below zero", c.int("seed"))
 			}
+			surviveClosedPipes()
 			return node.Dev(ctx, node.DevOptions{
 				Dir: c.string("dir"), Web: c.string("web"), FreePorts: c.bool("free-ports"), OrderRate: int(c.int("rate")), Seed: uint64(c.int("seed")),
 				Release: release(), Log: log, Talk: c.err,
@@ -139,3 +143,7 @@ func devVerb() *verb {
 		},
 	}
 }
+
+// surviveClosedPipes lets a process that carries traffic outlive whoever reads its output:
+// `fire dev 2>&1 | head` must still end well.
+func surviveClosedPipes() { signal.Ignore(syscall.SIGPIPE) }

@@ -44,7 +44,7 @@ func printStatus(c *call, s admin.Status) {
 		{head: "ROLES", cell: func(n admin.NodeStatus) string { return strings.Join(n.Roles, ",") }},
 		{head: "ADDRESS", cell: func(n admin.NodeStatus) string { return n.Address }},
 		{head: "VERSION", right: true, cell: func(n admin.NodeStatus) string { return fmt.Sprint(n.Version) }},
-		{head: "SEEN", right: true, cell: func(n admin.NodeStatus) string { return showMillis(n.LastSeenMS) }},
+		{head: "SEEN", right: true, cell: func(n admin.NodeStatus) string { return showSeen(n.LastSeenMS) }},
 		{head: "APPLY", right: true, wide: true, cell: func(n admin.NodeStatus) string { return fmt.Sprintf("%.1fms", n.ApplyMS) }},
 		{head: "CLOCK", right: true, wide: true, cell: func(n admin.NodeStatus) string { return fmt.Sprintf("%+.1fms", n.ClockSkewMS) }},
 		{head: "ZONE", wide: true, cell: func(n admin.NodeStatus) string { return n.Zone }},
@@ -54,6 +54,9 @@ func printStatus(c *call, s admin.Status) {
 		{head: "DETAIL", wide: true, cell: func(n admin.NodeStatus) string { return n.Detail }},
 	}, c.wide())))
 }
+
+// showSeen is how long a node has been silent; a report that was under way is no silence.
+func showSeen(ms int64) string { return showMillis(max(ms, 0)) }
 
 func servicesVerb() *verb {
 	return &verb{
@@ -169,6 +172,15 @@ func edgesVerb() *verb {
 				wrong := e.State == "error" || e.State == "warn"
 				if about && (wrong || !c.bool("errors")) {
 					kept = append(kept, e)
+				}
+			}
+			if len(kept) == 0 && len(c.args) == 1 {
+				all, err := a.Services(ctx)
+				if err == nil {
+					_, err = oneService(all, c.args[0])
+				}
+				if err != nil {
+					return err
 				}
 			}
 			return printList(c, "fire.edges/v1", kept, edgeColumns, "no traffic was seen in the last ten seconds")

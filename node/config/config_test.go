@@ -251,6 +251,36 @@ func TestDigestIgnoresSpellingAndDiffNamesReload(t *testing.T) {
 	}
 }
 
+// What the host adds to a file, and how the file was named, is no change of it.
+func TestDigestIsTheFilesAloneHoweverItWasNamed(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "mesh.toml"), []byte("[node]\nzone = \"a\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	load := func(path string) string {
+		c, problems := Load(path)
+		if problems != nil {
+			t.Fatal(problems)
+		}
+		return c.Digest()
+	}
+	want := load(filepath.Join(dir, "mesh.toml"))
+	t.Chdir(dir)
+	if got := load("mesh.toml"); got != want {
+		t.Error("the relative name gives another digest")
+	}
+	t.Setenv("STATE_DIRECTORY", "/var/lib/other")
+	if got := load("mesh.toml"); got != want {
+		t.Error("STATE_DIRECTORY gives another digest")
+	}
+	if err := os.WriteFile("mesh.toml", []byte("[node]\nzone = \"a\"\ndir = \"state\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if load("mesh.toml") == want || load("mesh.toml") != load(filepath.Join(dir, "mesh.toml")) {
+		t.Error("a folder in the file is not a part of the digest, or depends on the name")
+	}
+}
+
 func TestSchemaIsJSONAndKnowsEveryKey(t *testing.T) {
 	var s map[string]any
 	if err := json.Unmarshal(Schema(), &s); err != nil {

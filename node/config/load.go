@@ -29,7 +29,7 @@ func Load(path string) (*Config, Problems) {
 	if c.file, err = filepath.Abs(path); err != nil {
 		return nil, Problems{{Position: Position{File: path}, Text: err.Error()}}
 	}
-	if problem := c.onHost(filepath.Dir(path), os.Hostname, os.Getenv, os.Geteuid()); problem != "" {
+	if problem := c.onHost(filepath.Dir(c.file), os.Hostname, os.Getenv, os.Geteuid()); problem != "" {
 		return nil, Problems{{Position: Position{File: path, Line: 1, Column: 1}, Key: "node.name", Text: problem, Hint: `set name = "..." in [node]`}}
 	}
 	return c, nil

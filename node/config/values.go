@@ -69,7 +69,9 @@ func (c *Config) File() string { return c.file }
 func (c *Config) Digest() string {
 	h := sha256.New()
 	for _, v := range c.Values() {
-		fmt.Fprintf(h, "%s=%s\n", v.Key, v.Value)
+		if c.notes[v.Key] == "" { // else it is a fact of the host, and of who asks
+			fmt.Fprintf(h, "%s=%s\n", v.Key, v.Value)
+		}
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }

@@ -40,6 +40,10 @@ func (c *Control) Apply(ctx context.Context, r admin.ApplyRequest) (admin.ApplyR
 		c.differ(&out, catalog.Difference{})
 		return out, nil
 	}
+	if len(f.Services) == 0 && !r.Empty && !r.DryRun {
+		return out, &admin.Error{Reason: "usage", Message: r.Name + " declares no service: it would end all traffic of the mesh",
+			Next: "write --allow-empty if that is meant; --dry-run shows what it would do"}
+	}
 	c.differ(&out, dir.DryRun(f)) // on a clone: comparing every pair takes a while
 	if r.DryRun {
 		return out, nil
@@ -160,7 +164,7 @@ func (c *Control) CreateToken(_ context.Context, r admin.TokenRequest) (admin.To
 	}
 	if r.Node != "" {
 		if _, err := id.ParseName(r.Node); err != nil {
-			return admin.TokenAnswer{}, reason.New(reason.ConfigRejected, "token for node: %w", err)
+			return admin.TokenAnswer{}, &admin.Error{Reason: "usage", Message: "no token for this node: " + err.Error()}
 		}
 	}
 	pin, err := c.authority.Bundle().PinBytes()
@@ -225,7 +229,7 @@ func (c *Control) principal(s string) (id.Principal, error) {
 	}
 	p, err := id.ParsePrincipal(s)
 	if err != nil {
-		return p, reason.New(reason.CertBadID, "%w; want node/NAME or svc/NAME", err)
+		return p, &admin.Error{Reason: "usage", Message: err.Error(), Next: "write node/NAME or svc/NAME"}
 	}
 	return p, nil
 }

@@ -87,7 +87,7 @@ func edge(e *twin.EdgeView) admin.Edge {
 	out := admin.Edge{Src: e.Src, Dst: e.Dst, Protocol: e.Protocol, State: string(e.State), Reason: e.TopReason,
 		RatePerSecond: e.RatePerSecond, ErrorsPerSecond: e.ErrorsPerSecond, ErrorRatio: e.ErrorRatio,
 		P50NS: int64(e.P50), P99NS: int64(e.P99), P999NS: int64(e.P999), BytesPerSecond: e.BytesPerSecond,
-		ActiveFlows: e.Active, Secured: e.Secured, Path: "mesh"}
+		ActiveFlows: e.Active, Secured: e.Secured, Path: pathOf(e.Protocol)}
 	side := e.Client
 	if side == nil {
 		side = e.Server
@@ -106,6 +106,14 @@ func (c *Control) Events(context.Context) ([]admin.Event, error) {
 		out = append(out, admin.Event{At: e.At, Kind: string(e.Kind), Subject: e.Subject, Text: e.Text})
 	}
 	return out, nil
+}
+
+// pathOf is "direct" for what goes past the proxies.
+func pathOf(protocol string) string {
+	if protocol == "shm" {
+		return "direct"
+	}
+	return "mesh"
 }
 
 // PolicyTry tells what the rules in force say of one operation.
@@ -210,7 +218,7 @@ func (w *chain) traffic(s *twin.Snapshot, src, dst string) {
 		w.Edge = &e
 		code, ok := reason.Parse(e.Reason)
 		if !ok {
-			code = reason.AppUnreachable
+			code = reason.AppError // a broken path always says why
 		}
 		w.find(e.State != string(twin.StateError), "traffic", code, fmt.Sprintf("%.1f requests/s, %.2f%% errors", e.RatePerSecond, 100*e.ErrorRatio),
 			fmt.Sprintf("%.1f%% of %.1f requests/s fail%s", 100*e.ErrorRatio, e.RatePerSecond, quoted(", mostly with ", e.Reason)))

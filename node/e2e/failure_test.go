@@ -81,8 +81,8 @@ func oneErrorLine(text string, words ...string) bool {
 }
 
 // TestKilledApplicationLeavesEveryProxyWithinItsBound measures the design's "crash to
-// removal everywhere, p99 below one second" and asserts the lease, since a busy
-// machine may delay any of the four processes.
+// removal everywhere, p99 below one second". A busy machine may delay any of the four
+// processes, so one of ten may take up to the lease.
 func TestKilledApplicationLeavesEveryProxyWithinItsBound(t *testing.T) {
 	m := startMesh(t)
 	l := startLoad(t, m.pages("h1"))
@@ -106,8 +106,9 @@ func TestKilledApplicationLeavesEveryProxyWithinItsBound(t *testing.T) {
 	p50, p99 := took[rounds/2], took[rounds-1]
 	t.Logf("crash to removal everywhere: p50 %v, p99 %v of %d; %d of %d requests failed", p50.Round(time.Millisecond),
 		p99.Round(time.Millisecond), rounds, bad, l.count("h2")+l.count("h3"))
-	if p99 >= 3*time.Second {
-		t.Errorf("p99 %v is not below the lease of 3s: %v", p99, took)
+	// One of ten may meet a machine that was busy with others; more is the mesh's doing.
+	if p90 := took[rounds-2]; p90 >= time.Second || p99 >= 3*time.Second {
+		t.Errorf("not removed within a second, or even the lease of 3s: %v", took)
 	}
 	if back > 5*time.Second { // an ejection's back-off doubles beyond that within the rounds
 		t.Errorf("a restarted application was used again only %v after it was healthy", back)

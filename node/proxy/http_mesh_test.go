@@ -112,6 +112,30 @@ func TestHTTPCrossesTheMeshWithIdentityTraceAndCounters(t *testing.T) {
 	eventually(t, "the flow is gone", func() bool { return len(h1.proxy.Flows()) == 0 && e.Active.Load() == 0 })
 }
 
+// An application that answers 503 is no broken path: `fire why` must not say so.
+func TestApplicationsOwnErrorHasItsOwnReason(t *testing.T) {
+	_, h1, hosts := webOf(t, map[string]http.HandlerFunc{"h2": func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(503) }})
+	res, err := httpClient(t).Get(h1.url("web", "/"))
+	if err != nil || res.StatusCode != 503 {
+		t.Fatal(res, err)
+	}
+	res.Body.Close()
+	for side, h := range map[string]*host{"client": h1, "server": hosts["h2"]} {
+		var reasons map[string]uint64
+		eventually(t, side+" counts it", func() bool {
+			for _, d := range h.proxy.Deltas() {
+				if d.Errors == 1 {
+					reasons = d.Reasons
+				}
+			}
+			return reasons != nil
+		})
+		if len(reasons) != 1 || reasons[reason.AppError.String()] != 1 {
+			t.Errorf("%s: %v", side, reasons)
+		}
+	}
+}
+
 func TestHTTPLargeBodiesCrossTheMesh(t *testing.T) {
 	_, h1, _ := webOf(t, map[string]http.HandlerFunc{"h2": func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex()

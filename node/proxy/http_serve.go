@@ -59,8 +59,11 @@ func (o *httpOutcome) count(e *meter.Edge, cut bool) {
 	case o.status >= 500, o.code != reason.OK && !o.nearFault && group != "policy" && group != "http":
 		e.Errors.Add(1)
 	}
-	if o.code != reason.OK {
+	switch {
+	case o.code != reason.OK:
 		e.AddReason(uint16(o.code))
+	case o.status >= 500:
+		e.AddReason(uint16(reason.AppError))
 	}
 	if !o.refused {
 		e.Latency.Record(o.latency)

@@ -45,6 +45,8 @@ const (
 	EpochStale        Code = 304
 	LeaseExpired      Code = 305
 	Draining          Code = 306
+	NoSuchNode        Code = 307
+	NoSuchVersion     Code = 308
 
 	// connect
 	PeerUnreachable Code = 400
@@ -55,6 +57,7 @@ const (
 	AppReset        Code = 405
 	PeerClosed      Code = 406
 	Shutdown        Code = 407
+	AppError        Code = 408
 
 	// frame
 	FrameVersion   Code = 500
