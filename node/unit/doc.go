@@ -16,7 +16,7 @@
 // Limits: a status is cut at StatusBytesMax.
 //
 // Decisions. Type=notify and not notify-reload, which systemd 252 ignores. One
-// template for all roles, since the roles need the same rights on high ports. No
-// ProcSubset=pid: it hides net.core.somaxconn and shortens every listen queue. The
-// sending is go-systemd's; the datagram format is not ours to write.
+// template for all roles; the direct role alone has other lines, since it must see who
+// attaches. No ProcSubset=pid: it hides net.core.somaxconn and shortens every listen
+// queue. The sending is go-systemd's; the datagram format is not ours to write.
 package unit

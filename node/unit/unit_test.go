@@ -19,7 +19,7 @@ import (
 var update = flag.Bool("update", false, "write testdata/*.service")
 
 func TestUnitsAreGolden(t *testing.T) {
-	for _, roles := range []string{"proxy", "control", "control,proxy", "proxy,control"} {
+	for _, roles := range []string{"proxy", "control", "control,proxy", "proxy,control", "direct", "proxy,direct"} {
 		name, text, err := Text(roles)
 		if err != nil {
 			t.Fatal(err)
@@ -34,11 +34,11 @@ func TestUnitsAreGolden(t *testing.T) {
 		if err != nil || string(want) != text {
 			t.Errorf("%s differs from %s (%v); look at the difference, then run with -update", roles, golden, err)
 		}
-		if strings.Contains(text, "ROLE") {
+		if strings.Contains(text, "ROLE") || strings.Contains(text, "MEMLOCK") && !strings.Contains(text, "LimitMEMLOCK=infinity\n") || strings.Contains(text, "CAPABILITIES") {
 			t.Errorf("%s: a place holder is left", roles)
 		}
 	}
-	for _, bad := range []string{"", "direct", "proxy,proxy", "proxy,", "../x"} {
+	for _, bad := range []string{"", "witness", "proxy,proxy", "proxy,", "../x"} {
 		if _, _, err := Text(bad); err == nil {
 			t.Errorf("%q has a unit", bad)
 		}
@@ -51,7 +51,7 @@ func TestSystemdTakesTheUnitAndFindsItHard(t *testing.T) {
 	if err != nil {
 		t.Skip("systemd-analyze is not installed")
 	}
-	for _, roles := range []string{"proxy", "control", "control,proxy"} {
+	for _, roles := range []string{"proxy", "control", "control,proxy", "direct"} {
 		name, text, err := Text(roles)
 		if err != nil {
 			t.Fatal(err)
