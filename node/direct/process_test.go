@@ -284,6 +284,35 @@ func TestRingsGoOnWhileTheDirectNodeIsStoppedOrKilledAndAreAdoptedAfterwards(t *
 	s.until("ended")
 }
 
+// rate is how many messages a second the subscriber reads, over half a second.
+func (c *child) rate() float64 {
+	c.t.Helper()
+	from, begun := c.read(), time.Now()
+	time.Sleep(500 * time.Millisecond)
+	return float64(c.read()-from) / time.Since(begun).Seconds()
+}
+
+// The direct node is not on the path: rings are as fast while it is stopped. It follows them
+// for the audit, which takes a share of a machine that has no core to spare, so the rounds
+// with it may be slower; those without may not.
+func TestRingsAreAsFastWhileTheDirectNodeIsStopped(t *testing.T) {
+	socket := t.TempDir() + "/attach"
+	b := start(t, "broker", socket, "", "")
+	start(t, "publisher", socket, "orders", "publisher")
+	s := start(t, "subscriber", socket, "orders", "subscriber")
+	var with, without float64
+	for range 3 {
+		with = max(with, s.rate())
+		b.signal(syscall.SIGSTOP)
+		without = max(without, s.rate())
+		b.signal(syscall.SIGCONT)
+	}
+	t.Logf("%.0f messages/s with the direct node, %.0f while it is stopped: %.2f times", with, without, without/with)
+	if without < with/2 {
+		t.Errorf("%.0f messages/s while the direct node is stopped, %.0f with it", without, with)
+	}
+}
+
 func TestTwoDirectNodesDoNotShareASocket(t *testing.T) {
 	n := newNode(t)
 	cfg := Default()
