@@ -50,7 +50,6 @@ const (
 	WaitSpin      WaitStrategy = "spin"
 	WaitSpinYield WaitStrategy = "spin-yield"
 	WaitAdaptive  WaitStrategy = "adaptive"
-	WaitEventFD   WaitStrategy = "eventfd"
 )
 
 // AuditMode is what the direct node records of the messages of a channel.
@@ -96,7 +95,7 @@ func (c Channel) Check(name string, bad func(field, text string)) {
 		say("", "the name has %d bytes, the limit is %d", len(name), channelNameMax)
 	}
 	among(say, "kind", c.Kind, Orders, Broadcast, RPC)
-	among(say, "wait", c.Wait, WaitSpin, WaitSpinYield, WaitAdaptive, WaitEventFD)
+	among(say, "wait", c.Wait, WaitSpin, WaitSpinYield, WaitAdaptive)
 	among(say, "audit", c.Audit, AuditAll, AuditSample, AuditOff)
 	for field, list := range map[string][]string{"publishers": c.Publishers, "subscribers": c.Subscribers} {
 		checkEnds(say, field, list)

@@ -2,6 +2,7 @@ package direct
 
 import (
 	"fmt"
+	"slices"
 
 	"fire/policy"
 	"fire/policy/reason"
@@ -75,7 +76,7 @@ func (b *Broker) adoptLane(p *peer, h held) error {
 		return err
 	}
 	b.startTail(l, true)
-	for _, r := range p.in.parked {
+	for _, r := range slices.Clone(p.in.parked) {
 		if shm.SameMemory(r.lane.data, l.data) {
 			p.in.unpark(r)
 			b.hang(r, l)

@@ -299,6 +299,20 @@ func TestNextReaderOfOrdersGoesOnWhereTheLastOneStopped(t *testing.T) {
 	}
 }
 
+func TestWhatAGoneReaderHadNotReadIsTold(t *testing.T) {
+	n := newNode(t)
+	p, s := n.publisher("orders", "publisher"), n.subscriber("orders", "subscriber")
+	for range 5 {
+		p.Offer(1, []byte("x"))
+	}
+	collect(t, s, 2)
+	s.Close()
+	p.Close()
+	if lost := n.events(Lost); len(lost) != 1 || lost[0].Messages != 3 || lost[0].Peer != "subscriber" {
+		t.Errorf("%+v", lost)
+	}
+}
+
 func TestWhatNobodyComesBackForIsGivenUpAndCounted(t *testing.T) {
 	n := newNode(t)
 	c := n.floor["orders"]
@@ -322,5 +336,62 @@ func TestWhatNobodyComesBackForIsGivenUpAndCounted(t *testing.T) {
 	eventually(t, "the writer can write again", func() bool { return p.Offer(1, []byte("new")) == shm.Sent })
 	if got := collect(t, next, 1); got[0] != "publisher:new" {
 		t.Error(got)
+	}
+}
+
+// Every ring is adopted by the next direct node, whoever comes back first, and no message is
+// lost or seen twice over that.
+func TestEveryRingIsAdoptedByTheNextDirectNode(t *testing.T) {
+	n := newNode(t)
+	publishers := []*channel.Publisher{n.publisher("orders", "publisher"), n.publisher("orders", "second"), n.publisher("orders", "publisher")}
+	readers := []*channel.Subscriber{n.subscriber("orders", "subscriber"), n.subscriber("orders", "other")}
+	defer func() {
+		for _, p := range publishers {
+			p.Close()
+		}
+		for _, s := range readers {
+			s.Close()
+		}
+	}()
+	eventually(t, "all are paired", func() bool { return len(n.events(Paired)) == 6 })
+	cfg := n.b.cfg
+	for round := range 5 {
+		for i, p := range publishers {
+			if p.Offer(1, []byte{byte(round), byte(i)}) != shm.Sent {
+				t.Fatal("refused")
+			}
+		}
+		n.stop()
+		for i, p := range publishers { // nobody governs now
+			if p.Offer(1, []byte{byte(round), byte(i) | 0x80}) != shm.Sent {
+				t.Fatal("refused")
+			}
+		}
+		n.start(cfg)
+		n.apply()
+		eventually(t, "all are adopted", func() bool {
+			rings, reading := n.rings(), 0
+			for _, r := range rings {
+				for _, x := range r.Readers {
+					if x.State == "reading" {
+						reading++
+					}
+				}
+			}
+			return len(rings) == 3 && reading == 6
+		})
+		for _, s := range readers {
+			seen := map[string]int{}
+			for _, m := range collect(t, s, 6) {
+				seen[m]++
+			}
+			if len(seen) != 6 {
+				t.Fatalf("round %d: %v", round, seen)
+			}
+		}
+		time.Sleep(cfg.Grace + 3*tickEvery) // what is not named by then is forgotten
+	}
+	if lost := n.events(Lost); len(lost) != 0 {
+		t.Errorf("%+v", lost)
 	}
 }

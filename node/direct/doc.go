@@ -56,6 +56,10 @@
 // connections that have not said what they want, 2 s to say it; 256 held memories; 4,096
 // operator's cuts, which outlive the process.
 //
+// What is weaker than it should be: what a reader that dies while no direct node runs had
+// not read is given up after grace and counted by nobody; a cut reader keeps its mapping; the
+// trail's oldest file goes when the ninth begins.
+//
 // Decisions: SO_PEERPIDFD and not the pid alone, since pids are reused. Users or units must
 // be named, not executables alone: a user can run any executable and keep what it inherits.
 // The outermost unit of the cgroup path, since deeper ones are named by whoever runs there.

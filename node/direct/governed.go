@@ -97,6 +97,19 @@ func (g *governed) room(spec policy.Channel, side policy.Side) error {
 	return nil
 }
 
+// served refuses a second server of an rpc channel.
+func (b *Broker) served(g *governed, spec policy.Channel, side policy.Side) error {
+	if spec.Kind != policy.RPC || side != policy.Subscribe {
+		return nil
+	}
+	for p := range b.ends {
+		if p.in == g && p.side == policy.Subscribe {
+			return reason.New(reason.ChannelBusy, "channel %s has a server: %s", g.name, p.process)
+		}
+	}
+	return nil
+}
+
 // published gives a new publisher its lane, unless it has brought one.
 func (b *Broker) published(p *peer) error {
 	if p.in.spec.Kind == policy.RPC {
@@ -290,11 +303,7 @@ func (b *Broker) subscribed(p *peer) error {
 func (b *Broker) serves(p *peer) error {
 	var callers []*peer
 	for other := range b.ends {
-		switch {
-		case other.in != p.in || other == p:
-		case other.side == policy.Subscribe:
-			return reason.New(reason.ChannelBusy, "channel %s has a server: %s", p.in.name, other.process)
-		default:
+		if other.in == p.in && other.side == policy.Publish {
 			callers = append(callers, other)
 		}
 	}
@@ -437,17 +446,23 @@ func (b *Broker) readerGone(r *reading) {
 // giveUp lets the writer forget a reader, and says what that costs.
 func (b *Broker) giveUp(r *reading) {
 	l := r.lane
-	if r.state == begun && l.writer.in.spec.Kind != policy.Broadcast {
-		if unread := l.view.Unread(r.position()); unread > 0 {
-			b.counts.LostMsgs += unread
-			b.tell(Event{Kind: Lost, Channel: l.writer.in.name, Service: l.service, Peer: r.service, Link: l.link, Reason: reason.PeerLost, Messages: unread,
-				Detail: "the reader went and did not come back in time"})
-		}
-	}
+	b.tellLost(r, "the reader went and did not come back in time")
 	if r.state == begun {
 		l.from = l.view.Stat().Position
 	}
 	b.forget(r)
+}
+
+// tellLost counts what a reader had not read that will not come back to it.
+func (b *Broker) tellLost(r *reading, why string) {
+	l := r.lane
+	if r.state != begun || l.writer.in.spec.Kind == policy.Broadcast {
+		return
+	}
+	if unread := l.view.Unread(r.position()); unread > 0 {
+		b.counts.LostMsgs += unread
+		b.tell(Event{Kind: Lost, Channel: l.writer.in.name, Service: l.service, Peer: r.service, Link: l.link, Reason: reason.PeerLost, Messages: unread, Detail: why})
+	}
 }
 
 // forget removes a reading from its lane.
@@ -471,6 +486,8 @@ func (b *Broker) endLane(l *lane, s shm.State, code reason.Code) {
 	for _, r := range l.readings {
 		if r.reader != nil {
 			_ = r.reader.send(&channel.Packet{Type: channel.TypeGone, ID: r.link})
+		} else {
+			b.tellLost(r, "the reader went, and then the writer")
 		}
 		r.close()
 	}

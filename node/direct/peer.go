@@ -1,6 +1,7 @@
 package direct
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"time"
@@ -180,7 +181,7 @@ func (b *Broker) admit(p *peer, a asking, started time.Time) error {
 	if g == nil {
 		g = newGoverned(k.Channel)
 	}
-	if err := g.room(spec, p.side); err != nil {
+	if err := cmp.Or(g.room(spec, p.side), b.served(g, spec, p.side)); err != nil {
 		return refuse(v, err)
 	}
 	event.Kind, event.Rule, event.Bundle, event.Elapsed = Attached, v.Rule, v.Bundle.Short(), int64(time.Since(started))

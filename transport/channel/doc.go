@@ -37,7 +37,7 @@
 // From the direct node:
 //
 //	16 welcome  -           kind u8 (1 orders, 2 broadcast, 3 rpc), wait u8 (1 spin,
-//	                        2 spin-yield, 3 adaptive, 4 eventfd), zero u16, service str
+//	                        2 spin-yield, 3 adaptive), zero u16, service str
 //	17 lane     link        epoch u64, pair u64, way u8 (1 you write, 2 you read), other str
 //	                        fds: to write data, gate; to read data, cursor, gate
 //	18 reader   link        lane u64, service str; fds: cursor. Answered by added

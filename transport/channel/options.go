@@ -49,7 +49,7 @@ func (o *Options) check() error {
 	case o.Channel == "":
 		return errors.New("the channel has no name")
 	case o.Wait != "" && strategyOf(o.Wait) == 0:
-		return fmt.Errorf("wait strategy %q is none of spin, spin-yield, adaptive, eventfd", o.Wait)
+		return fmt.Errorf("wait strategy %q is none of spin, spin-yield, adaptive", o.Wait)
 	}
 	return nil
 }
@@ -57,7 +57,7 @@ func (o *Options) check() error {
 // Numbers of the protocol for words of policy, by order.
 var (
 	kinds      = [...]policy.ChannelKind{1: policy.Orders, 2: policy.Broadcast, 3: policy.RPC}
-	strategies = [...]policy.WaitStrategy{1: policy.WaitSpin, 2: policy.WaitSpinYield, 3: policy.WaitAdaptive, 4: policy.WaitEventFD}
+	strategies = [...]policy.WaitStrategy{1: policy.WaitSpin, 2: policy.WaitSpinYield, 3: policy.WaitAdaptive}
 )
 
 // KindNumber is the kind's byte in a welcome, 0 for one that is not known.
