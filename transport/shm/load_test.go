@@ -52,6 +52,9 @@ func TestLoadChild(t *testing.T) {
 // The thread that writes and reads makes no system call between its two marks, but what
 // the sampled looks at the clock may be where there is no vDSO.
 func TestNoSystemCallUnderLoad(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector makes calls of its own")
+	}
 	const messages = 200_000
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestLoadChild$")
 	cmd.Env = append(os.Environ(), loadChild+"="+strconv.Itoa(messages))
@@ -85,6 +88,14 @@ func TestNoSystemCallUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	var status unix.WaitStatus
+	defer func() { // the process is not gone before its tracer has seen the thread's end
+		cmd.Process.Kill()
+		for {
+			if _, err := unix.Wait4(thread, &status, unix.WALL, nil); err != nil && err != unix.EINTR || status.Exited() || status.Signaled() {
+				return
+			}
+		}
+	}()
 	if _, err := unix.Wait4(thread, &status, unix.WALL, nil); err != nil {
 		t.Fatal(err)
 	}
