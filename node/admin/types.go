@@ -208,8 +208,8 @@ type Flow struct {
 	Peer     string    `json:"peer"`
 	Protocol string    `json:"protocol"`
 	Since    time.Time `json:"since"`
-	BytesOut uint64    `json:"bytes_out"`
-	BytesIn  uint64    `json:"bytes_in"`
+	BytesOut uint64    `json:"out_bytes"`
+	BytesIn  uint64    `json:"in_bytes"`
 }
 
 // PolicyQuery asks what policy says of one operation.

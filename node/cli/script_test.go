@@ -232,7 +232,9 @@ func (f fakeMesh) Events(context.Context) ([]admin.Event, error) {
 
 func (f fakeMesh) Why(_ context.Context, src, dst string) (admin.Why, error) {
 	if dst == "nobody" {
-		return admin.Why{}, reason.New(reason.NoSuchService, "the floor has no service %q", dst)
+		return admin.Why{Src: src, Dst: dst, Reason: "no_such_service", Refusals: []admin.Refusal{}, Findings: []admin.Finding{
+			{OK: true, Step: "service", Text: src + " is declared on the floor"},
+			{Step: "service", Text: `no service "nobody" is declared`, Reason: "no_such_service", Next: reason.NoSuchService.Info().Fix}}}, nil
 	}
 	w := admin.Why{Src: src, Dst: dst, Works: true, Findings: []admin.Finding{
 		{OK: true, Step: "service", Text: "risk is a http service on port 9002"},

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -16,6 +17,8 @@ import (
 	"fire/policy/reason"
 	"fire/transport"
 	"fire/transport/frame"
+
+	"golang.org/x/sys/unix"
 )
 
 // threeFloor has two sources and one destination: strategy on h1, blotter on h3, echo on h2.
@@ -446,4 +449,36 @@ func TestFlowAdmittedUnderAnOlderViewIsJudgedAgain(t *testing.T) {
 	default:
 		t.Error("the flow lives although its view is gone and the new one forbids it")
 	}
+}
+
+// An application that takes no connection, and says nothing, costs its client the connect
+// time-out and no more.
+func TestApplicationThatNeverAnswersEndsByConnectTimeout(t *testing.T) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	at, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := fmt.Sprintf("127.0.0.1:%d", at.(*unix.SockaddrInet4).Port)
+	for range 4 { // its queue is full then: the kernel answers no more
+		if c, err := net.DialTimeout("tcp", addr, 100*time.Millisecond); err == nil {
+			defer c.Close()
+		}
+	}
+	cfg := quick()
+	cfg.ConnectTimeout = 300 * time.Millisecond
+	_, h1, _ := pairOf(t, cfg, App{Network: "tcp", Address: addr})
+	begun := time.Now()
+	h1.wantRefused(t, "echo")
+	if took := time.Since(begun); took < cfg.ConnectTimeout/2 {
+		t.Errorf("refused after %v already", took)
+	}
+	h1.refused(t, reason.ConnectTimeout)
 }
