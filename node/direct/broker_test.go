@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,8 +132,8 @@ func TestWhoMayNotAttachIsToldWhyAndItIsInTheTrail(t *testing.T) {
 		} else {
 			_, err = channel.OpenSubscriber(t.Context(), n.options(c.channel, c.service))
 		}
-		if reason.Of(err, 0) != c.want {
-			t.Errorf("%s as %s: %v, want %v", c.channel, c.service, err, c.want)
+		if reason.Of(err, 0) != c.want || strings.Count(err.Error(), c.want.String()) != 1 {
+			t.Errorf("%s as %s: %v, want %v, told once", c.channel, c.service, err, c.want)
 		}
 		refused := n.events(Refused)
 		if last := refused[len(refused)-1]; last.Reason != c.want || last.Channel != c.channel || last.Detail == "" || last.PID == 0 {

@@ -144,7 +144,10 @@ func (b *Broker) attach(p *peer, a asking, started time.Time) {
 		return
 	}
 	b.counts.Refused++
-	e := reason.New(reason.Of(err, reason.RingUnavailable), "%w", err)
+	e, ok := errors.AsType[*reason.Error](err)
+	if !ok {
+		e = reason.New(reason.RingUnavailable, "%w", err)
+	}
 	b.deps.Log.Warn("attach refused", "channel", a.packet.Channel, "svc", p.service, "pid", p.process.pid, "reason", e.Code.String(), "err", err)
 	p.refuse(e)
 }
