@@ -70,6 +70,8 @@ type Facts struct {
 	CA          *admin.CA
 	CAErr       error
 	Refusals    []admin.Refusal
+
+	Direct *Direct // nil when nobody asked for it
 }
 
 // Host is what the kernel says. A negative number could not be read.
@@ -99,12 +101,17 @@ type Host struct {
 
 // Groups in the order in which they are shown.
 func Groups() []string {
-	return []string{"host", "clock", "config", "identity", "control", "proxies", "services"}
+	return []string{"host", "clock", "config", "identity", "control", "proxies", "services", DirectGroup}
 }
+
+// DirectGroup is of the hosts that have the direct path: it runs when it is named, or when
+// its facts are there.
+const DirectGroup = "direct"
 
 // Checks is every check, in order.
 func Checks() []Check {
-	return slices.Concat(hostChecks, clockChecks, configChecks, identityChecks, controlChecks, proxyChecks, serviceChecks)
+	return slices.Concat(hostChecks, clockChecks, configChecks, identityChecks, controlChecks, proxyChecks, serviceChecks,
+		directCoreChecks, directMemoryChecks, directNetworkChecks, directKernelChecks)
 }
 
 // Find is the check with that code.
@@ -117,17 +124,21 @@ func Find(code string) (Check, bool) {
 	return Check{}, false
 }
 
-// Run judges the facts; groups limits it to some groups, none means all.
+// Run judges the facts; groups limits it to some groups, none means all but the direct one
+// when there are no facts for it.
 func Run(f *Facts, groups ...string) []Finding {
 	var out []Finding
 	for _, c := range Checks() {
-		if len(groups) > 0 && !slices.Contains(groups, c.Group) {
+		if len(groups) > 0 && !slices.Contains(groups, c.Group) || len(groups) == 0 && c.Group == DirectGroup && f.Direct == nil {
 			continue
 		}
 		v := c.judge(f)
 		finding := Finding{Code: c.Code, Group: c.Group, Title: c.Title, State: v.state, Text: v.text}
 		if v.state == Warn || v.state == Fail {
 			finding.Fix = c.Fix
+			if c.Group == DirectGroup && f.Direct != nil {
+				finding.Fix = f.Direct.withPlaces(c.Fix)
+			}
 		}
 		out = append(out, finding)
 	}

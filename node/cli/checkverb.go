@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"fire/node/admin"
@@ -13,16 +14,20 @@ import (
 func checkVerb() *verb {
 	return &verb{
 		name: "check", brief: "look for what is wrong, with a code, cause and fix for each finding", args: "[GROUP...]", most: len(check.Groups()),
-		about: `Groups: host, clock, config, identity, control, proxies, services. A warning does not fail the check; a failure makes the exit code 3. --wait looks again until nothing fails. ` + "`fire explain CODE` tells more of a finding, offline.",
+		about: `Groups: host, clock, config, identity, control, proxies, services, and direct: whether this host suits the direct path, which is looked at where the role direct runs or mesh.toml has it, with --direct, or by its name. Every fix of that group is a line that can be pasted as root. A warning does not fail the check; a failure makes the exit code 3. --wait looks again until nothing fails. ` + "`fire explain CODE` tells more of a finding, offline.",
 		flags: []flag{
 			{name: "output", short: "o", kind: kindString, value: "FORM", def: "table", words: []string{"table", "short", "json", "jsonl"}, brief: "table, short (only what is not ok), json or jsonl"},
 			socketFlag(),
 			{name: "config", kind: kindString, value: "FILE", brief: "mesh.toml to check; else the running process's, else " + defaultConfig},
+			{name: "direct", kind: kindBool, brief: "look whether this host suits the direct path, and at the groups that are named besides"},
+			{name: "cpus", kind: kindString, value: "LIST", brief: "cores on which programs of the direct path spin, as 2-3,8; else the isolated ones"},
 			{name: "wait", kind: kindDuration, value: "TIME", def: "0s", brief: "look again for this long until nothing fails"},
 		},
 		examples: []example{
 			{"fire check", "everything"},
 			{"fire check host clock", "before anything is installed"},
+			{"fire check --direct", "before shared memory and UDP are used: cores, memory, kernel"},
+			{"fire check --direct --cpus 2-3 -o short", "what is wrong with two cores of your choice"},
 			{"fire check --wait 30s -o short", "after a start, in a script"},
 			{"fire check -o json", "for programs (fire.check/v1)"},
 		},
@@ -48,12 +53,23 @@ func runCheck(ctx context.Context, c *call) error {
 			return usage("did you mean "+config.Nearest(g, check.Groups())+"?", "there is no group %q", g)
 		}
 	}
+	groups := c.args
+	if c.bool("direct") && !contains(groups, check.DirectGroup) {
+		groups = append(groups[:len(groups):len(groups)], check.DirectGroup)
+	}
+	named, err := check.ParseCPUs(c.string("cpus"), -1)
+	if err != nil {
+		return usage("", "--cpus: %v", err)
+	}
+	if len(named) > 0 && !contains(groups, check.DirectGroup) {
+		return usage("add --direct", "--cpus is for the direct path")
+	}
 	if c.duration("wait") < 0 {
 		return usage("", "--wait %v is below zero", c.duration("wait"))
 	}
 	until := time.NewTimer(c.duration("wait"))
 	defer until.Stop()
-	answer := c.look(ctx)
+	answer := c.look(ctx, groups, named)
 	for waiting := c.duration("wait") > 0; waiting && !answer.OK; {
 		pause := time.NewTimer(checkPause)
 		select {
@@ -64,7 +80,7 @@ func runCheck(ctx context.Context, c *call) error {
 		case <-pause.C:
 		}
 		pause.Stop()
-		answer = c.look(ctx)
+		answer = c.look(ctx, groups, named)
 	}
 	if err := c.printCheck(answer); err != nil {
 		return err
@@ -84,8 +100,8 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-// look gathers the facts once and judges them.
-func (c *call) look(ctx context.Context) checked {
+// look gathers the facts once and judges them; named are the cores that --cpus says.
+func (c *call) look(ctx context.Context, groups []string, named check.CPUs) checked {
 	f := check.Facts{Now: time.Now()}
 	explicit := c.string("socket")
 	if explicit == "" {
@@ -98,20 +114,32 @@ func (c *call) look(ctx context.Context) checked {
 		f.Ask(ctx, a)
 		a.Close()
 	}
-	c.lookAtConfig(&f)
-	answer := checked{Findings: check.Run(&f, c.args...)}
+	roles := c.lookAtConfig(&f)
+	if len(groups) == 0 && contains(roles, config.RoleDirect) || contains(groups, check.DirectGroup) {
+		pid := 0
+		if f.Info != nil && contains(f.Info.Roles, config.RoleDirect) {
+			pid = f.Info.PID
+		}
+		f.Direct = check.ProbeDirect(os.DirFS("/"), named, pid)
+		f.Direct.Kernel = check.AskKernel()
+	}
+	answer := checked{Findings: check.Run(&f, groups...)}
 	answer.Failed, answer.Warned, answer.Skipped = check.Count(answer.Findings, check.Fail), check.Count(answer.Findings, check.Warn), check.Count(answer.Findings, check.Skip)
 	answer.OK = answer.Failed == 0
 	return answer
 }
 
 // lookAtConfig reads the file that is meant and the state folder that it or the
-// process names.
-func (c *call) lookAtConfig(f *check.Facts) {
+// process names. It returns the roles of this host; the one of a floor for trying has none,
+// since nobody tunes a kernel for it.
+func (c *call) lookAtConfig(f *check.Facts) (roles []string) {
 	dir := ""
 	f.ConfigPath = c.string("config")
 	if f.Info != nil {
 		dir = f.Info.Dir
+		if !f.Info.Dev {
+			roles = f.Info.Roles
+		}
 		if f.ConfigPath == "" {
 			f.ConfigPath = f.Info.ConfigPath
 		}
@@ -129,9 +157,13 @@ func (c *call) lookAtConfig(f *check.Facts) {
 			if dir == "" {
 				dir = conf.Node.Dir
 			}
+			if f.Info == nil {
+				roles = conf.Node.Roles
+			}
 		}
 	}
 	f.Host = check.Probe(dir)
+	return roles
 }
 
 func (c *call) printCheck(answer checked) error {

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package check
+
+// AskKernel has nobody to ask.
+func AskKernel() Features { return Features{} }
