@@ -396,3 +396,32 @@ func TestEveryRingIsAdoptedByTheNextDirectNode(t *testing.T) {
 		t.Errorf("%+v", lost)
 	}
 }
+
+// A subscriber that comes to a broadcast which has gone on for long begins at the newest
+// mark, and hears everything from there.
+func TestLateSubscriberOfABroadcastBegins(t *testing.T) {
+	n := newNode(t)
+	p := n.publisher("md", "publisher")
+	defer p.Close()
+	eventually(t, "the ring is sealed", func() bool { r := n.rings(); return len(r) == 1 && r[0].Lines > 0 })
+	const before = 5000 // several laps
+	for k := range before {
+		p.Offer(1, []byte(strconv.Itoa(k)))
+	}
+	s := n.subscriber("md", "subscriber")
+	defer s.Close()
+	eventually(t, "it reads", func() bool { return len(s.Lanes()) == 1 })
+	p.Offer(1, []byte("now"))
+	next := -1
+	h := channel.Handler{Message: func(_ *channel.Source, _ uint16, b []byte) {
+		k, err := strconv.Atoi(string(b))
+		if err != nil {
+			k = before
+		}
+		if next >= 0 && k != next {
+			t.Fatalf("%s where %d was next", b, next)
+		}
+		next = k + 1
+	}, Gap: func(_ *channel.Source, first, last uint64) { t.Errorf("gap %d to %d", first, last) }}
+	eventually(t, "the newest comes", func() bool { s.Poll(100, &h); return next == before+1 })
+}
