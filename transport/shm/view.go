@@ -139,10 +139,11 @@ func (l *Latency) Quantile(q float64) time.Duration {
 }
 
 // Unread counts the messages that lie in a lane from a reader's position on: nothing there
-// is written over while the writer respects its cursor.
+// is written over while the writer respects its cursor. A writer that does not cannot keep
+// anybody counting: a lane holds one lap.
 func (v *View) Unread(position uint64) (messages uint64) {
 	r := Reader{ring: v.ring}
-	for {
+	for end := position + v.ring.size; position < end; {
 		line := v.ring.line(position)
 		if atomic.LoadUint64((*uint64)(line)) != position+v.ring.key1 {
 			return messages
@@ -156,4 +157,5 @@ func (v *View) Unread(position uint64) (messages uint64) {
 			messages++
 		}
 	}
+	return messages
 }
