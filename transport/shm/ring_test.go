@@ -366,3 +366,38 @@ func TestEitherEndCanShutItself(t *testing.T) {
 		t.Error(res)
 	}
 }
+
+// Readers that come and go while the writer writes nothing leave nothing behind, and the
+// writer respects the one that is there.
+func TestReadersOfAnIdleWriterTakeEachOthersPlace(t *testing.T) {
+	c := newChannel(t, Lane, 64)
+	for k := range 1000 {
+		f, err := CreateCursor(c.spec.Name, c.spec.Epoch, uint64(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Seal(f); err != nil {
+			t.Fatal(err)
+		}
+		p, err := c.w.AddReader(f)
+		f.Close()
+		if err != nil {
+			t.Fatalf("reader %d: %v", k, err)
+		}
+		c.w.RemoveReader(p)
+	}
+	if n := len(c.w.retired); n != 1 {
+		t.Errorf("%d cursors are kept", n)
+	}
+	r, _ := c.reader(0)
+	for range 10 {
+		sent := 0
+		for c.w.Offer(1, []byte("x")) == Sent {
+			sent++
+		}
+		got, _, err := r.Poll(1000, func(uint16, []byte) {})
+		if sent != 64 || got != 64 || err != nil {
+			t.Fatal(sent, got, err)
+		}
+	}
+}

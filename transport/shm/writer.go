@@ -49,15 +49,14 @@ type Writer struct {
 	retired []retired
 }
 
-// retired is a cursor that no longer counts and that the writing goroutine may still
-// be looking at: until it has published two more messages.
+// retired is a cursor that no longer counts and that the writing goroutine may still be
+// looking at: until it has published two more messages. A writer may write nothing for
+// long, so the next reader's cursor takes its place in memory: what an old look finds there
+// is a reader that counts, and nothing piles up.
 type retired struct {
 	cursor *Peer
 	at     uint64 // messages
 }
-
-// retiredMax bounds the readers that came and went while the writer wrote nothing.
-const retiredMax = 256
 
 // Peer is a reader as the writer sees it.
 type Peer struct {
@@ -108,15 +107,21 @@ func (w *Writer) AddReader(cursor *os.File) (*Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Peer{m, m.word(offPosition), m.half(offAsleep)}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.reap()
 	old := *w.readers.Load()
-	if len(old) == readersMax || len(w.retired) == retiredMax {
-		return nil, errors.Join(fmt.Errorf("ring %s has %d readers and %d that have just left, the limits are %d and %d",
-			w.ring.info.Name, len(old), len(w.retired), readersMax, retiredMax), m.unmap())
+	if len(old) == readersMax {
+		return nil, errors.Join(fmt.Errorf("ring %s has %d readers, which is the limit", w.ring.info.Name, len(old)), m.unmap())
 	}
+	if n := len(w.retired); n > 0 {
+		place := w.retired[n-1].cursor.memory
+		if err := errors.Join(m.unmap(), place.replace(cursor)); err != nil {
+			return nil, err
+		}
+		m, w.retired = place, w.retired[:n-1]
+	}
+	c := &Peer{m, m.word(offPosition), m.half(offAsleep)}
 	now := append(slices.Clone(old), c)
 	w.readers.Store(&now)
 	return c, nil
