@@ -14,6 +14,8 @@ import (
 
 	"fire/policy/reason"
 	"fire/transport/channel"
+
+	"golang.org/x/sys/unix"
 )
 
 // Deps is what the broker needs of its surroundings.
@@ -209,10 +211,25 @@ func (b *Broker) ask(ctx context.Context, f func()) error {
 	}
 }
 
-// accept takes connections until the listener is closed.
+// acceptAgain is the pause after this process had no descriptor for a new connection.
+const acceptAgain = 50 * time.Millisecond
+
+// accept takes connections until the listener is closed. For want of descriptors it waits:
+// those that are attached are governed on.
 func (b *Broker) accept(ctx context.Context) error {
+	again := time.NewTicker(acceptAgain)
+	defer again.Stop()
 	for {
 		c, err := b.ln.AcceptUnix()
+		if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ECONNABORTED) {
+			b.deps.Log.Warn("no program can attach", "err", err)
+			select {
+			case <-again.C:
+				continue
+			case <-ctx.Done():
+				return nil
+			}
+		}
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil

@@ -52,7 +52,7 @@
 //
 // # Limits
 //
-// ends_max, ends_per_program_max, memory_max; 32 writers and 32 readers per channel; 128
+// ends_max, ends_per_program_max, memory_max; 16 publishers and 16 subscribers per channel; 128
 // connections that have not said what they want, 2 s to say it; 256 held memories; 4,096
 // operator's cuts, which outlive the process.
 //

@@ -35,6 +35,9 @@ func (b *Broker) enforce() {
 		for _, l := range g.lanes {
 			b.keepApart(l)
 		}
+		if g.spec.Kind == policy.RPC {
+			b.recouple(g)
+		}
 	}
 }
 
@@ -54,6 +57,10 @@ func (b *Broker) keepApart(l *lane) {
 		}
 		b.tell(e)
 		b.deps.Log.Info("direct pair cut", "channel", g.name, "svc", l.service, "peer", r.service, "reason", v.Code.String(), "rule", v.Rule)
+		if l.pair != nil { // one way alone is no use
+			b.endPair(l, shm.Revoked, v.Code)
+			return
+		}
 		r.gate.Set(shm.Revoked, uint32(v.Code))
 		b.forget(r)
 	}

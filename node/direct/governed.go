@@ -73,51 +73,43 @@ const (
 
 func newGoverned(name string) *governed { return &governed{name: name, lanes: map[uint64]*lane{}} }
 
-// endsPerChannelMax bounds publishers and subscribers of one channel on one host; a
-// writer looks at each reader after each message.
-const endsPerChannelMax = 32
+// endsPerChannelMax bounds publishers and subscribers of one channel on one host. A writer
+// looks at each reader after each message and takes 32 of them: half are for those that are
+// there, half for those that are gone and kept, or about to be replaced.
+const endsPerChannelMax = 16
 
-func (g *governed) room(spec policy.Channel, side policy.Side) error {
-	publishers, subscribers := map[*peer]bool{}, map[*peer]bool{}
-	for _, l := range g.lanes {
-		publishers[l.writer] = true
-		for _, r := range l.readings {
-			if r.reader != nil {
-				subscribers[r.reader] = true
-			}
+// room refuses an end that the channel has no place for.
+func (b *Broker) room(g *governed, spec policy.Channel, side policy.Side) error {
+	most := endsPerChannelMax
+	if spec.Kind == policy.RPC && side == policy.Subscribe {
+		most = 1 // its server
+	}
+	n := 0
+	for p := range b.ends {
+		if p.in == g && p.side == side {
+			n++
 		}
 	}
-	n := len(publishers)
-	if side == policy.Subscribe {
-		n = len(subscribers)
-	}
-	if n >= endsPerChannelMax {
-		return reason.New(reason.ChannelBusy, "channel %s has %d ends that %s on this host, which is the limit", g.name, n, side)
+	if n >= most {
+		return reason.New(reason.ChannelBusy, "channel %s has %d %s on this host, which is the limit", g.name, n, endWord(spec.Kind, side))
 	}
 	return nil
 }
 
-// served refuses a second server of an rpc channel.
-func (b *Broker) served(g *governed, spec policy.Channel, side policy.Side) error {
-	if spec.Kind != policy.RPC || side != policy.Subscribe {
-		return nil
+func endWord(kind policy.ChannelKind, side policy.Side) string {
+	switch {
+	case kind == policy.RPC && side == policy.Subscribe:
+		return "server"
+	case side == policy.Subscribe:
+		return "subscribers"
 	}
-	for p := range b.ends {
-		if p.in == g && p.side == policy.Subscribe {
-			return reason.New(reason.ChannelBusy, "channel %s has a server: %s", g.name, p.process)
-		}
-	}
-	return nil
+	return "publishers"
 }
 
 // published gives a new publisher its lane, unless it has brought one.
 func (b *Broker) published(p *peer) error {
 	if p.in.spec.Kind == policy.RPC {
-		for server := range b.ends {
-			if server.in == p.in && server.side == policy.Subscribe {
-				return b.couple(p, server)
-			}
-		}
+		b.recouple(p.in)
 		return nil
 	}
 	for _, l := range p.in.lanes {
@@ -132,7 +124,9 @@ func (b *Broker) published(p *peer) error {
 	return b.hand(l)
 }
 
-// couple makes the two lanes between a caller and the server.
+// couple makes the two lanes between a caller and the server. An error is for want of
+// memory; an end that does not take its lane loses its connection, and nobody else is to
+// blame.
 func (b *Broker) couple(caller, server *peer) error {
 	if v := b.rules.pair(caller.in.name, caller.service, server.service); !v.Allowed {
 		b.tell(Event{Kind: KeptApart, Channel: caller.in.name, Service: caller.service, Peer: server.service, Reason: v.Code, Rule: v.Rule, Bundle: v.Bundle.Short()}.of(caller.process))
@@ -148,7 +142,34 @@ func (b *Broker) couple(caller, server *peer) error {
 		return err
 	}
 	there.pair, back.pair, back.back = back, there, true
-	return errors.Join(b.hand(there), b.hand(back))
+	_, _ = b.hand(there), b.hand(back)
+	return nil
+}
+
+// recouple makes the pairs that are wanting: a rule that stood between them may be gone.
+func (b *Broker) recouple(g *governed) {
+	var server *peer
+	callers := map[*peer]bool{}
+	for p := range b.ends {
+		switch {
+		case p.in != g:
+		case p.side == policy.Subscribe:
+			server = p
+		default:
+			callers[p] = true
+		}
+	}
+	for _, l := range g.lanes {
+		delete(callers, l.writer)
+	}
+	for p := range callers {
+		if server == nil {
+			return
+		}
+		if err := b.couple(p, server); err != nil {
+			b.cut(p, reason.New(reason.RingUnavailable, "%w", err), "")
+		}
+	}
 }
 
 // uncouple ends the pair whose lane p writes.
@@ -157,10 +178,15 @@ func (b *Broker) uncouple(p *peer, link uint64) {
 	if l == nil || l.writer != p || l.pair == nil {
 		return
 	}
-	back := l.pair
-	b.endLane(l, shm.Closed, reason.PeerClosed)
-	if p.in.lanes[back.link] == back {
-		b.endLane(back, shm.Closed, reason.PeerClosed)
+	b.endPair(l, shm.Closed, reason.PeerClosed)
+}
+
+// endPair ends both lanes of a pair.
+func (b *Broker) endPair(l *lane, s shm.State, code reason.Code) {
+	for _, x := range []*lane{l, l.pair} {
+		if x.writer.in.lanes[x.link] == x {
+			b.endLane(x, s, code)
+		}
 	}
 }
 
@@ -289,27 +315,12 @@ func (r *reading) position() uint64 { return r.view.Stat().Position }
 // subscribed offers a new subscriber every lane of the channel.
 func (b *Broker) subscribed(p *peer) error {
 	if p.in.spec.Kind == policy.RPC {
-		return b.serves(p)
+		b.recouple(p.in)
+		return nil
 	}
 	for _, l := range slices.SortedFunc(values(p.in.lanes), func(x, y *lane) int { return cmp.Compare(x.link, y.link) }) {
 		if l.sealed {
 			b.offer(l, p)
-		}
-	}
-	return nil
-}
-
-// serves couples a new server with the callers that wait for one.
-func (b *Broker) serves(p *peer) error {
-	var callers []*peer
-	for other := range b.ends {
-		if other.in == p.in && other.side == policy.Publish {
-			callers = append(callers, other)
-		}
-	}
-	for _, c := range callers {
-		if err := b.couple(c, p); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -351,6 +362,9 @@ func (b *Broker) newReading(l *lane, p *peer) error {
 			r.after = old
 		}
 	}
+	if r.after == nil {
+		b.makePlace(l)
+	}
 	at := l.from
 	switch {
 	case r.after != nil:
@@ -373,6 +387,24 @@ func (b *Broker) newReading(l *lane, p *peer) error {
 		k.Pair = l.pair.link
 	}
 	return p.send(&k, l.data, r.cursor, r.gate.File())
+}
+
+// makePlace gives up the reading that is gone the longest when the lane has as many as its
+// writer can take beside those that are there.
+func (b *Broker) makePlace(l *lane) {
+	var oldest *reading
+	gone := 0
+	for _, r := range l.readings {
+		if r.reader == nil && !r.taken() {
+			gone++
+			if oldest == nil || r.keep.Before(oldest.keep) {
+				oldest = r
+			}
+		}
+	}
+	if gone >= endsPerChannelMax {
+		b.giveUp(oldest)
+	}
 }
 
 // taken tells whether another reading is about to take the place.
@@ -445,11 +477,7 @@ func (b *Broker) readerGone(r *reading) {
 
 // giveUp lets the writer forget a reader, and says what that costs.
 func (b *Broker) giveUp(r *reading) {
-	l := r.lane
 	b.tellLost(r, "the reader went and did not come back in time")
-	if r.state == begun {
-		l.from = l.view.Stat().Position
-	}
 	b.forget(r)
 }
 
@@ -465,9 +493,13 @@ func (b *Broker) tellLost(r *reading, why string) {
 	}
 }
 
-// forget removes a reading from its lane.
+// forget removes a reading from its lane. What is written from here on waits for the next
+// one, if there is no other.
 func (b *Broker) forget(r *reading) {
 	l := r.lane
+	if r.state == begun {
+		l.from = l.view.Stat().Position
+	}
 	delete(l.readings, r.link)
 	if r.state >= sealed && !l.writer.over {
 		_ = l.writer.send(&channel.Packet{Type: channel.TypeGone, ID: r.link})

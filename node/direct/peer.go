@@ -1,7 +1,6 @@
 package direct
 
 import (
-	"cmp"
 	"errors"
 	"os"
 	"time"
@@ -184,7 +183,7 @@ func (b *Broker) admit(p *peer, a asking, started time.Time) error {
 	if g == nil {
 		g = newGoverned(k.Channel)
 	}
-	if err := cmp.Or(g.room(spec, p.side), b.served(g, spec, p.side)); err != nil {
+	if err := b.room(g, spec, p.side); err != nil {
 		return refuse(v, err)
 	}
 	event.Kind, event.Rule, event.Bundle, event.Elapsed = Attached, v.Rule, v.Bundle.Short(), int64(time.Since(started))
@@ -196,7 +195,11 @@ func (b *Broker) admit(p *peer, a asking, started time.Time) error {
 	b.ends[p] = struct{}{}
 	b.programs[p.process.pid]++
 	b.counts.Attached++
-	return b.join(p, a)
+	if err := b.join(p, a); err != nil {
+		event.Kind = Refused
+		return refuse(v, err)
+	}
+	return nil
 }
 
 // join gives the end what belongs to it. An error leaves nothing of it.
