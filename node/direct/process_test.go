@@ -6,8 +6,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -57,7 +59,7 @@ func TestChild(t *testing.T) {
 				fmt.Println("shut after", k)
 				return
 			default:
-				time.Sleep(10 * time.Microsecond)
+				runtime.Gosched()
 			}
 		}
 	case "subscriber":
@@ -84,6 +86,13 @@ func TestChild(t *testing.T) {
 }
 
 func childBroker(t *testing.T, ctx context.Context, socket string) {
+	if n, err := strconv.Atoi(os.Getenv("FIRE_TEST_FILES")); err == nil {
+		limit := syscall.Rlimit{Cur: uint64(n), Max: uint64(n)}
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+			fmt.Println("failed", err)
+			return
+		}
+	}
 	cfg := Default()
 	cfg.Socket, cfg.Grace = socket, 500*time.Millisecond
 	b, err := New(cfg, Deps{Programs: programs(t, "publisher", "subscriber", "other"), Record: func(e Event) error {
@@ -311,6 +320,35 @@ func TestRingsAreAsFastWhileTheDirectNodeIsStopped(t *testing.T) {
 	if without < with/2 {
 		t.Errorf("%.0f messages/s while the direct node is stopped, %.0f with it", without, with)
 	}
+}
+
+func TestWantOfDescriptorsEndsNobodyWhoIsAttached(t *testing.T) {
+	socket := t.TempDir() + "/attach"
+	start(t, "broker", socket, "", "", "FIRE_TEST_FILES=48")
+	start(t, "publisher", socket, "orders", "publisher")
+	s := start(t, "subscriber", socket, "orders", "subscriber")
+	var silent []net.Conn
+	for range 100 {
+		c, err := net.DialTimeout("unixpacket", socket, time.Second)
+		if err != nil {
+			break
+		}
+		silent = append(silent, c)
+	}
+	if from := s.read(); s.read() <= from {
+		t.Error("nothing moves")
+	}
+	for _, c := range silent {
+		c.Close()
+	}
+	o := channel.Options{Socket: socket, Channel: "md", Service: "publisher"}
+	eventually(t, "others attach again", func() bool {
+		p, err := channel.OpenPublisher(t.Context(), o)
+		if err == nil {
+			err = p.Close()
+		}
+		return err == nil
+	})
 }
 
 func TestTwoDirectNodesDoNotShareASocket(t *testing.T) {
