@@ -24,7 +24,7 @@ func holdFolder(dir string) (release func() error, err error) {
 	if err := pki.MakePrivateDir(dir); err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
@@ -36,12 +36,9 @@ func holdFolder(dir string) (release func() error, err error) {
 		}
 		return nil, fmt.Errorf("state folder: lock %s: %w", f.Name(), err)
 	}
-	err = f.Truncate(0)
-	if err == nil {
-		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("state folder: %w", err), f.Close())
+	// Who holds it is only said, so a full disk may keep the number out.
+	if f.Truncate(0) == nil {
+		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	return f.Close, nil
 }

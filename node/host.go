@@ -127,10 +127,10 @@ func (h *host) makeAgent(o hostOptions) error {
 	}
 	if deps.Token == nil && o.conf.Agent.Token == "" {
 		if i := h.agent.Identity(h.self); i != nil {
-			return reason.New(reason.CertExpired, "the certificate of %s ended %s; on a control host run `fire token create --node %s`, here `fire run --role proxy --token TOKEN`",
+			return reason.New(reason.CertExpired, "the certificate of %s ended %s; on a control host run `fire token create --node %s`, here `fire run --role proxy --token file:PATH`",
 				h.self, i.NotAfter().UTC().Format(time.RFC3339), h.self.Name)
 		}
-		return errors.New("this host has not joined a mesh; on a control host run `fire token create`, here `fire run --role proxy --token TOKEN`")
+		return errors.New("this host has not joined a mesh; on a control host run `fire token create`, here `fire run --role proxy --token file:PATH`")
 	}
 	if h.agent, err = agent.New(o.conf.Agent, about, o.conf.Services, deps); err != nil {
 		return err

@@ -115,7 +115,7 @@ func devVerb() *verb {
 		flags: []flag{
 			{name: "dir", kind: kindString, value: "DIR", brief: "keep the state in this folder"},
 			{name: "web", kind: kindString, value: "ADDRESS", brief: "address of the map; loopback only; else 127.0.0.1:7480 or a free port"},
-			{name: "free-ports", kind: kindBool, brief: "give the programs any free ports, so that several floors can run"},
+			{name: "free-ports", kind: kindBool, brief: "give the programs any free ports, as other programs hold theirs; each floor needs a FIRE_RUNTIME_DIR of its own"},
 			{name: "rate", kind: kindInt, value: "N", def: "0", brief: "orders per second over both strategies, 0 for the floor's own 2000"},
 			{name: "seed", kind: kindInt, value: "N", def: "1", brief: "seed of the order flow"},
 			{name: "log-level", kind: kindString, value: "LEVEL", def: "warn", words: []string{"debug", "info", "warn", "error"}, brief: "debug, info, warn or error"},

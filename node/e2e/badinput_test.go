@@ -311,7 +311,7 @@ func TestClockBehindTheCertificatesStartIsNamed(t *testing.T) {
 	for _, tc := range []struct {
 		off   time.Duration
 		words []string
-	}{{2 * time.Hour, []string{"clock"}}, {-48 * time.Hour, []string{"cert_expired", "fire token create --node h1"}}} {
+	}{{2 * time.Hour, []string{"clock_skew", "clock is before the start of its own certificate", "chronyc makestep"}}, {-48 * time.Hour, []string{"cert_expired", "fire token create --node h1"}}} {
 		a, err := pki.OpenAuthority(m.control.state("control", "ca"), d, func() time.Time { return time.Now().Add(tc.off) })
 		if err != nil {
 			t.Fatal(err)

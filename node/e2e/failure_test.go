@@ -81,8 +81,7 @@ func oneErrorLine(text string, words ...string) bool {
 }
 
 // TestKilledApplicationLeavesEveryProxyWithinItsBound measures the design's "crash to
-// removal everywhere, p99 below one second". A busy machine may delay any of the four
-// processes, so one of ten may take up to the lease.
+// removal everywhere, p99 below one second".
 func TestKilledApplicationLeavesEveryProxyWithinItsBound(t *testing.T) {
 	m := startMesh(t)
 	l := startLoad(t, m.pages("h1"))
@@ -106,9 +105,8 @@ func TestKilledApplicationLeavesEveryProxyWithinItsBound(t *testing.T) {
 	p50, p99 := took[rounds/2], took[rounds-1]
 	t.Logf("crash to removal everywhere: p50 %v, p99 %v of %d; %d of %d requests failed", p50.Round(time.Millisecond),
 		p99.Round(time.Millisecond), rounds, bad, l.count("h2")+l.count("h3"))
-	// One of ten may meet a machine that was busy with others; more is the mesh's doing.
-	if p90 := took[rounds-2]; p90 >= time.Second || p99 >= 3*time.Second {
-		t.Errorf("not removed within a second, or even the lease of 3s: %v", took)
+	if p99 >= time.Second {
+		t.Errorf("p99 %v is not below a second: %v", p99, took)
 	}
 	if back > 5*time.Second { // an ejection's back-off doubles beyond that within the rounds
 		t.Errorf("a restarted application was used again only %v after it was healthy", back)

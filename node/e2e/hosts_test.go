@@ -184,7 +184,9 @@ func readmeSteps(t *testing.T, byName map[string]*netns, h *netns, body string) 
 		all.WriteString(out + errs)
 		if strings.HasPrefix(line, "fire token create") {
 			for _, h := range byName {
-				h.env = []string{"TOKEN=" + strings.TrimSpace(out)}
+				if err := os.WriteFile(filepath.Join(h.dir, "join-token"), []byte(out), 0o600); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 	}

@@ -27,7 +27,7 @@ func TestEveryReasonIsGivenAndProvoked(t *testing.T) {
 		switch {
 		case s.room == "policy/reason":
 		case s.test:
-			tests.WriteString(s.text)
+			tests.WriteString(withoutCases(s.text))
 		default:
 			code.WriteString(s.text)
 		}
@@ -54,4 +54,16 @@ func TestEveryReasonIsGivenAndProvoked(t *testing.T) {
 			t.Errorf("%s: no test provokes it", row.Name)
 		}
 	}
+}
+
+// withoutCases drops the labels of switches: what a test sorts answers by, it has not
+// provoked.
+func withoutCases(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(strings.TrimSpace(line), "case ") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }

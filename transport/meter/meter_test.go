@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 	"unsafe"
@@ -291,8 +293,30 @@ func TestPageOfALivingProcessIsNotReplaced(t *testing.T) {
 	if r.Alive() {
 		t.Error("a page that nobody holds is alive")
 	}
+	reader, err := os.Open(path) // of a stranger who may read the page
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if err := errors.Join(syscall.Flock(int(reader.Fd()), syscall.LOCK_EX),
+		syscall.FcntlFlock(reader.Fd(), 37, &syscall.Flock_t{Type: syscall.F_RDLCK})); err != nil {
+		t.Fatal(err)
+	}
 	second, err := Create(path, 4)
 	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(filepath.Dir(path), "other.meter")
+	if err := errors.Join(os.Rename(path, other), os.WriteFile(path, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("a page has removed another's: %v", err)
+	}
+	if second, err = Create(path, 4); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {

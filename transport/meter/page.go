@@ -2,6 +2,7 @@ package meter
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -184,7 +185,12 @@ func (p *Page) Close() error {
 		return nil
 	}
 	p.closed = true
-	err := p.file.Close()
+	ours, err := p.file.Stat()
+	there, gone := os.Stat(p.path)
+	err = errors.Join(err, p.file.Close())
+	if gone != nil || !os.SameFile(ours, there) {
+		return err // another's stands there by now
+	}
 	if e := os.Remove(p.path); e != nil && !os.IsNotExist(e) && err == nil {
 		err = e
 	}
