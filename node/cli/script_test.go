@@ -59,6 +59,7 @@ func TestScripts(t *testing.T) {
 			"floor":   writeFloor,
 			"until":   until,
 			"hang":    hang,
+			"steady":  steady,
 		},
 	})
 }
@@ -76,6 +77,25 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if got != args[0] {
 		ts.Fatalf("fire %s exits %s, want %s", strings.Join(args[1:], " "), got, args[0])
 	}
+}
+
+// varying is what differs from run to run in an output that is else a promise.
+var varying = []struct{ what, as string }{
+	{`"pid": [0-9]+`, `"pid": 1`},
+	{`"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z"`, `"TIME"`},
+	{`"(took|elapsed)_(ms|ns)": [0-9.e-]+`, `"${1}_${2}": 1`},
+}
+
+// steady writes stdout to a file, without what varies: steady FILE. Then cmp FILE GOLDEN.
+func steady(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: steady FILE")
+	}
+	out := ts.ReadFile("stdout")
+	for _, v := range varying {
+		out = regexp.MustCompile(v.what).ReplaceAllString(out, v.as)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(out), 0o600))
 }
 
 // until runs fire again and again until its output has the pattern: until PATTERN
