@@ -1362,6 +1362,20 @@ static inline int fire_ask_(struct fire_end *e)
 	return err;
 }
 
+/* fire_close_unbegun_ closes lanes that never began, and of rpc those that have no way back:
+ * they are not held up, and a new direct node gives new ones. */
+static inline void fire_close_unbegun_(struct fire_end *e)
+{
+	for (int i = 0; i < FIRE_LANES_MAX; i++) {
+		struct fire_lane *l = &e->lane[i];
+		int used = l->begun || (l->way == FIRE_WRITES && e->kind != FIRE_KIND_RPC);
+		for (unsigned k = 0; k < e->lanes; k++)
+			used |= l->way == FIRE_WRITES && e->in[k]->pair == l->link;
+		if (l->way != 0 && !used)
+			fire_lane_close_(e, l);
+	}
+}
+
 /* fire_connect_ asks once for a direct node, and says what this end wants. */
 static inline int fire_connect_(struct fire_end *e)
 {
@@ -1370,10 +1384,7 @@ static inline int fire_connect_(struct fire_end *e)
 	a.sun_family = AF_UNIX;
 	memcpy(a.sun_path, e->socket, sizeof a.sun_path);
 	e->retry_ns = fire_now_() + FIRE_RETRY_NS;
-	/* Lanes of before that never began are not held up; a new direct node offers them anew. */
-	for (int i = 0; i < FIRE_LANES_MAX; i++)
-		if (e->lane[i].way == FIRE_READS && !e->lane[i].begun)
-			fire_lane_close_(e, &e->lane[i]);
+	fire_close_unbegun_(e);
 	e->sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (e->sock < 0)
 		return FIRE_SYSTEM;
