@@ -134,13 +134,14 @@ func start(t *testing.T, name string, argv ...string) *process {
 	return &process{t, name, in, bufio.NewReader(out)}
 }
 
+// do may be called from any goroutine, so it does not end the test.
 func (p *process) do(line string) string {
 	if _, err := io.WriteString(p.in, line+"\n"); err != nil {
-		p.t.Fatalf("%s: %s: %v", p.name, line, err)
+		return fmt.Sprintf("%s is gone: %v", p.name, err)
 	}
 	answer, err := p.out.ReadString('\n')
 	if err != nil {
-		p.t.Fatalf("%s: %s: %v", p.name, line, err)
+		return fmt.Sprintf("%s is gone: %v", p.name, err)
 	}
 	return strings.TrimSuffix(answer, "\n")
 }
