@@ -147,13 +147,19 @@ func (p *process) do(line string) string {
 }
 
 // languages have a driver that plays the golden scripts.
-var languages = []string{"c"}
+var languages = []string{"c", "python"}
 
 // hand starts a binding's driver.
 func (w *workshop) hand(t *testing.T, language string) *process {
 	t.Helper()
-	if language == "sanitized" {
+	switch language {
+	case "sanitized":
 		return start(t, language, w.built(t, "driver-sanitized", "cc", "sanitized", "driver"))
+	case "python":
+		if _, err := exec.LookPath("python3"); err != nil {
+			t.Skip("python3 is not here")
+		}
+		return start(t, language, "python3", "-B", "bindings/python/driver.py", w.built(t, "libfire_ring.so", "cc", "library"))
 	}
 	return start(t, language, w.built(t, "driver", "cc", "c", "driver"))
 }
