@@ -35,7 +35,8 @@ var constants = map[string]uint64{
 
 // numbersIn are the files that state the layout's numbers once more, and how.
 var numbersIn = map[string]string{
-	"bindings/c/fire_ring.h": `(?m)^#define FIRE_(\w+) (0x[0-9a-f]+|\d+)`,
+	"bindings/c/fire_ring.h":         `(?m)^#define FIRE_(\w+) (0x[0-9a-f]+|\d+)`,
+	"bindings/java/fire/Layout.java": `(?m)^ *static final (?:int|long) (\w+) = (0x[0-9a-f]+|\d+)L?;`,
 }
 
 func TestBindingsHaveTheSameNumbers(t *testing.T) {
@@ -147,7 +148,7 @@ func (p *process) do(line string) string {
 }
 
 // languages have a driver that plays the golden scripts.
-var languages = []string{"c", "python"}
+var languages = []string{"c", "python", "java"}
 
 // hand starts a binding's driver.
 func (w *workshop) hand(t *testing.T, language string) *process {
@@ -160,6 +161,12 @@ func (w *workshop) hand(t *testing.T, language string) *process {
 			t.Skip("python3 is not here")
 		}
 		return start(t, language, "python3", "-B", "bindings/python/driver.py", w.built(t, "libfire_ring.so", "cc", "library"))
+	case "java":
+		if out, err := exec.CommandContext(t.Context(), "java", "--list-modules").Output(); err != nil || !strings.Contains(string(out), "jdk.incubator.foreign@17") {
+			t.Skip("JDK 17 is not here")
+		}
+		return start(t, language, "java", "-XX:TieredStopAtLevel=1", "--add-modules", "jdk.incubator.foreign", "--enable-native-access=ALL-UNNAMED",
+			"-cp", w.built(t, "java", "javac", "java"), "fire.Driver")
 	}
 	return start(t, language, w.built(t, "driver", "cc", "c", "driver"))
 }
