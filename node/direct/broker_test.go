@@ -396,3 +396,23 @@ func TestEveryRingIsAdoptedByTheNextDirectNode(t *testing.T) {
 		t.Errorf("%+v", lost)
 	}
 }
+
+func TestLateSubscriberOfABroadcastBeginsAtTheMark(t *testing.T) {
+	n := newNode(t)
+	p := n.publisher("md", "publisher")
+	defer p.Close()
+	for range 5000 { // many marks
+		if p.Offer(1, []byte("early")) != shm.Sent {
+			t.Fatal("refused")
+		}
+	}
+	s := n.subscriber("md", "subscriber")
+	defer s.Close()
+	got := ""
+	h := channel.Handler{Message: func(_ *channel.Source, _ uint16, b []byte) { got = string(b) }}
+	eventually(t, "it reads what is new", func() bool {
+		p.Offer(1, []byte("late"))
+		s.Poll(1000, &h)
+		return got == "late"
+	})
+}

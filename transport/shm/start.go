@@ -10,13 +10,14 @@ import (
 // StartAt moves a lane's reader that has polled nothing yet: to where the writer has
 // promised to write nothing over. A broadcast's reader begins at the mark by itself.
 func (r *Reader) StartAt(position uint64) error {
+	if r.ring.info.Discipline == Broadcast {
+		return nil // its messages are counted from the ring's start, so they say nothing here
+	}
 	if r.messages != 0 || r.err != nil {
 		return fmt.Errorf("ring %s: its reader has begun", r.ring.info.Name)
 	}
-	if r.ring.info.Discipline == Lane {
-		r.pos = position
-		storeRelease(r.own.word(offPosition), position)
-	}
+	r.pos = position
+	storeRelease(r.own.word(offPosition), position)
 	return nil
 }
 
