@@ -94,7 +94,7 @@ static const char *quoted(const char *s)
 	return b;
 }
 
-static uint64_t now_ns(void)
+static inline uint64_t now_ns(void)
 {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
@@ -106,11 +106,11 @@ static int attach(struct fire_end *e, const struct flags *f, int side)
 {
 	int err = fire_ring_attach(e, f->socket, f->channel, f->service, side);
 	if (err == FIRE_REFUSED)
-		printf("{\"event\":\"refused\",\"reason\":%u,\"text\":%s}\n", e->reason, quoted(e->text));
+		printf("{\"event\": \"refused\",\"reason\":%u,\"text\":%s}\n", e->reason, quoted(e->text));
 	else if (err != FIRE_OK)
-		printf("{\"event\":\"failed\",\"code\":%d,\"text\":%s}\n", err, quoted(fire_ring_error(err)));
+		printf("{\"event\": \"failed\",\"code\":%d,\"text\":%s}\n", err, quoted(fire_ring_error(err)));
 	else
-		printf("{\"event\":\"attached\",\"channel\":%s,\"service\":%s,\"kind\":%d,\"wait\":%d}\n", quoted(e->channel), quoted(e->service),
+		printf("{\"event\": \"attached\",\"channel\":%s,\"service\":%s,\"kind\":%d,\"wait\":%d}\n", quoted(e->channel), quoted(e->service),
 		       e->kind, e->wait);
 	return err;
 }

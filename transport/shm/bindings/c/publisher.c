@@ -49,11 +49,11 @@ int main(int argc, char **argv)
 		uint32_t reason;
 		int state = fire_writer_state(fire_ring_writer(&e), &reason);
 		fire_ring_service(&e); /* the reason's words, if they are here already */
-		printf("{\"event\":\"shut\",\"state\":%d,\"reason\":%u,\"text\":%s}\n", state, reason, quoted(e.text));
+		printf("{\"event\": \"shut\",\"state\":%d,\"reason\":%u,\"text\":%s}\n", state, reason, quoted(e.text));
 	} else if (code != FIRE_SENT && code != FIRE_FULL) {
-		printf("{\"event\":\"failed\",\"code\":%d,\"text\":%s}\n", code, quoted(fire_ring_error(code)));
+		printf("{\"event\": \"failed\",\"code\":%d,\"text\":%s}\n", code, quoted(fire_ring_error(code)));
 	}
-	printf("{\"event\":\"done\",\"messages\":%llu,\"full\":%llu,\"losses\":%u}\n", (unsigned long long)sent, (unsigned long long)full, e.losses);
+	printf("{\"event\": \"done\",\"messages\":%llu,\"full\":%llu,\"losses\":%u}\n", (unsigned long long)sent, (unsigned long long)full, e.losses);
 	fire_ring_detach(&e);
 	return 0;
 }

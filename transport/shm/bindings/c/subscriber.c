@@ -21,13 +21,13 @@ static void on(void *user, const struct fire_message *m)
 	if (m->what == FIRE_IS_GAP) {
 		s->lost += m->last - m->number + 1;
 		*next = *next != 0 ? *next + (m->last - m->number + 1) : 0;
-		printf("{\"event\":\"gap\",\"service\":%s,\"first\":%llu,\"last\":%llu}\n", quoted(m->from->service), (unsigned long long)m->number,
+		printf("{\"event\": \"gap\",\"service\":%s,\"first\":%llu,\"last\":%llu}\n", quoted(m->from->service), (unsigned long long)m->number,
 		       (unsigned long long)m->last);
 		return;
 	}
 	if (m->what == FIRE_IS_END) {
 		*next = 0;
-		printf("{\"event\":\"ended\",\"service\":%s,\"code\":%d,\"state\":%u,\"reason\":%u}\n", quoted(m->from->service), m->error, m->state,
+		printf("{\"event\": \"ended\",\"service\":%s,\"code\":%d,\"state\":%u,\"reason\":%u}\n", quoted(m->from->service), m->error, m->state,
 		       m->reason);
 		return;
 	}
@@ -39,7 +39,7 @@ static void on(void *user, const struct fire_message *m)
 		*next = k + 2;
 	}
 	if (s->each)
-		printf("{\"event\":\"message\",\"service\":%s,\"type\":%u,\"bytes\":%u}\n", quoted(m->from->service), m->type, m->bytes);
+		printf("{\"event\": \"message\",\"service\":%s,\"type\":%u,\"bytes\":%u}\n", quoted(m->from->service), m->type, m->bytes);
 }
 
 int main(int argc, char **argv)
@@ -61,8 +61,8 @@ int main(int argc, char **argv)
 		told = s.messages;
 	}
 	if (code == FIRE_REFUSED)
-		printf("{\"event\":\"refused\",\"reason\":%u,\"text\":%s}\n", e.reason, quoted(e.text));
-	printf("{\"event\":\"done\",\"messages\":%llu,\"bytes\":%llu,\"lost\":%llu,\"wrong\":%llu,\"losses\":%u,\"ms\":%llu}\n",
+		printf("{\"event\": \"refused\",\"reason\":%u,\"text\":%s}\n", e.reason, quoted(e.text));
+	printf("{\"event\": \"done\",\"messages\":%llu,\"bytes\":%llu,\"lost\":%llu,\"wrong\":%llu,\"losses\":%u,\"ms\":%llu}\n",
 	       (unsigned long long)s.messages, (unsigned long long)s.bytes, (unsigned long long)s.lost, (unsigned long long)s.wrong, e.losses,
 	       (unsigned long long)((now_ns() - begun) / 1000000));
 	fire_ring_detach(&e);

@@ -39,7 +39,7 @@ final class Flags {
 
     /** Prints {"event": event, name: value, ...}. */
     static void say(String event, Object... what) {
-        StringBuilder b = new StringBuilder("{\"event\":").append(quoted(event));
+        StringBuilder b = new StringBuilder("{\"event\": ").append(quoted(event));
         for (int i = 0; i < what.length; i += 2) {
             b.append(',').append(quoted((String) what[i])).append(':').append(what[i + 1] instanceof String ? quoted((String) what[i + 1]) : what[i + 1]);
         }
