@@ -10,8 +10,6 @@ import (
 	"fire/policy/reason"
 	"fire/transport/channel"
 	"fire/transport/shm"
-
-	"golang.org/x/sys/unix"
 )
 
 // peer is one attached end.
@@ -125,11 +123,7 @@ func (b *Broker) watch(p *peer) {
 	if err != nil {
 		return
 	}
-	err = raw.Read(func(fd uintptr) bool {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, 0)
-		return err != nil || n > 0
-	})
+	err = raw.Read(func(fd uintptr) bool { return hasEnded(int(fd)) })
 	if err == nil {
 		p.wire.Close() // listen ends
 	}
