@@ -45,6 +45,9 @@ func (b *Broker) serve(w *channel.Wire) {
 	started := time.Now()
 	p := &peer{wire: w}
 	a, err := b.arrival(p)
+	if err == nil {
+		b.awaitRules()
+	}
 	<-b.places
 	if err == nil {
 		decided := make(chan struct{})
@@ -67,6 +70,18 @@ func (b *Broker) serve(w *channel.Wire) {
 	w.Close()
 	if p.process != nil {
 		p.process.fd.Close()
+	}
+}
+
+// awaitRules waits for the first catalogue, a while: programs that come back to a direct node
+// which has just started must not be cut because it knows no floor yet.
+func (b *Broker) awaitRules() {
+	t := time.NewTimer(rulesWithin)
+	defer t.Stop()
+	select {
+	case <-b.ruled:
+	case <-b.stopped:
+	case <-t.C:
 	}
 }
 
