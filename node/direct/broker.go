@@ -43,6 +43,7 @@ type Broker struct {
 	peers   sync.WaitGroup
 	tails   sync.WaitGroup
 	places  chan struct{} // of connections that have not said what they want
+	ruled   chan struct{} // closed when there is a catalogue
 
 	rules     *Rules
 	channels  map[string]*governed
@@ -69,6 +70,7 @@ const (
 	queueMax    = 256             // commands that wait for the loop; a connection then waits
 	arrivalsMax = 128             // connections that have not said what they want
 	askWithin   = 2 * time.Second // to say it
+	rulesWithin = 2 * time.Second // a program that comes before the catalogue waits for it
 	tickEvery   = 20 * time.Millisecond
 )
 
@@ -82,7 +84,7 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 		deps.Now = time.Now
 	}
 	b := &Broker{cfg: cfg, deps: deps, ln: ln, path: cfg.Socket, do: make(chan func(), queueMax), stopped: make(chan struct{}),
-		places: make(chan struct{}, arrivalsMax), channels: map[string]*governed{}, ends: map[*peer]struct{}{},
+		places: make(chan struct{}, arrivalsMax), ruled: make(chan struct{}), channels: map[string]*governed{}, ends: map[*peer]struct{}{},
 		programs: map[int]int{}, revoked: map[revocation]Revocation{}}
 	if err := b.loadRevoked(); err != nil {
 		return nil, errors.Join(err, b.Close())
@@ -249,6 +251,9 @@ func (b *Broker) accept(ctx context.Context) error {
 // returns.
 func (b *Broker) Update(ctx context.Context, r *Rules) error {
 	return b.ask(ctx, func() {
+		if b.rules == nil {
+			close(b.ruled)
+		}
 		b.rules = r
 		b.enforce()
 	})

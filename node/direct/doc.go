@@ -53,7 +53,7 @@
 // # Limits
 //
 // ends_max, ends_per_program_max, memory_max; 16 publishers and 16 subscribers per channel; 128
-// connections that have not said what they want, 2 s to say it; 256 held memories; 4,096
+// connections that have not said what they want, 2 s to say it, and 2 s for a first catalogue; 256 held memories; 4,096
 // operator's cuts, which outlive the process.
 //
 // What is weaker than it should be: what a reader that dies while no direct node runs had

@@ -9,8 +9,6 @@ import (
 	"fire/policy/reason"
 	"fire/transport/channel"
 	"fire/transport/shm"
-
-	"golang.org/x/sys/unix"
 )
 
 // peer is one attached end.
@@ -46,6 +44,9 @@ func (b *Broker) serve(w *channel.Wire) {
 	started := time.Now()
 	p := &peer{wire: w}
 	a, err := b.arrival(p)
+	if err == nil {
+		b.awaitRules()
+	}
 	<-b.places
 	if err == nil {
 		decided := make(chan struct{})
@@ -68,6 +69,18 @@ func (b *Broker) serve(w *channel.Wire) {
 	w.Close()
 	if p.process != nil {
 		p.process.fd.Close()
+	}
+}
+
+// awaitRules waits for the first catalogue, a while: programs that come back to a direct node
+// which has just started must not be cut because it knows no floor yet.
+func (b *Broker) awaitRules() {
+	t := time.NewTimer(rulesWithin)
+	defer t.Stop()
+	select {
+	case <-b.ruled:
+	case <-b.stopped:
+	case <-t.C:
 	}
 }
 
@@ -124,11 +137,7 @@ func (b *Broker) watch(p *peer) {
 	if err != nil {
 		return
 	}
-	err = raw.Read(func(fd uintptr) bool {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, 0)
-		return err != nil || n > 0
-	})
+	err = raw.Read(func(fd uintptr) bool { return hasEnded(int(fd)) })
 	if err == nil {
 		p.wire.Close() // listen ends
 	}

@@ -359,3 +359,29 @@ func TestTwoDirectNodesDoNotShareASocket(t *testing.T) {
 		t.Errorf("%v, %v", b, err)
 	}
 }
+
+// TestProgramThatComesBeforeTheCatalogueIsNotRefused is what happens to all that come back
+// when a direct node starts anew: its socket answers before it knows the floor.
+func TestProgramThatComesBeforeTheCatalogueIsNotRefused(t *testing.T) {
+	n := &node{t: t, floor: map[string]policy.Channel{"orders": chan0(policy.Orders)}}
+	cfg := Default()
+	cfg.Socket = t.TempDir() + "/attach"
+	n.start(cfg)
+	attached := make(chan error, 1)
+	go func() {
+		p, err := channel.OpenPublisher(t.Context(), n.options("orders", "publisher"))
+		if err == nil {
+			err = p.Close()
+		}
+		attached <- err
+	}()
+	select {
+	case err := <-attached:
+		t.Fatalf("decided without a catalogue: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	n.apply()
+	if err := <-attached; err != nil {
+		t.Error(err)
+	}
+}

@@ -83,10 +83,16 @@ func (p *process) look() error {
 }
 
 // ended asks without waiting.
-func (p *process) ended() bool {
-	fds := []unix.PollFd{{Fd: int32(p.fd.Fd()), Events: unix.POLLIN}}
-	n, err := unix.Poll(fds, 0)
-	return err != nil || n > 0
+func (p *process) ended() bool { return hasEnded(int(p.fd.Fd())) }
+
+// hasEnded asks a pidfd. A signal that comes between, as the runtime's own do, says nothing.
+func hasEnded(pidfd int) bool {
+	for {
+		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+		if n, err := unix.Poll(fds, 0); err != unix.EINTR {
+			return err != nil || n > 0
+		}
+	}
 }
 
 // unitOf finds the outermost unit in /proc/PID/cgroup (cgroup v2: one line "0::/path").

@@ -116,6 +116,9 @@
 // 64 to 2^26 lines; 64 KiB messages; readersMax readers of one ring; linux on amd64 and
 // arm64, kernel 5.1 or newer (F_SEAL_FUTURE_WRITE).
 //
+// The folder bindings has this layout in C, Python and Java; testdata/golden the memories that
+// every one of them reads and writes alike.
+//
 // Decisions: the gate is memory of its own, since a writer could unrevoke itself in
 // memory that it may write. A keyed sequence and no zeroing: zeroing the line behind
 // the reader costs a second transfer of each line. One lane per producer and no claim by
