@@ -139,21 +139,24 @@ func (l *Latency) Quantile(q float64) time.Duration {
 }
 
 // Unread counts the messages that lie in a lane from a reader's position on: nothing there
-// is written over while the writer respects its cursor.
+// is written over while the writer respects its cursor. One that does not could go on ahead
+// of whoever counts, so one round of the ring is the end.
 func (v *View) Unread(position uint64) (messages uint64) {
 	r := Reader{ring: v.ring}
-	for {
+	for counted := uint64(0); counted < v.ring.size; {
 		line := v.ring.line(position)
 		if atomic.LoadUint64((*uint64)(line)) != position+v.ring.key1 {
-			return messages
+			break
 		}
 		_, lines, _, flags, ok := r.header(line, position)
 		if !ok {
-			return messages
+			break
 		}
 		position += lines
+		counted += lines
 		if flags&flagPad == 0 {
 			messages++
 		}
 	}
+	return messages
 }
