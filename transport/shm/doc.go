@@ -102,6 +102,11 @@
 // no fence: the reader's membarrier is the fence of both. A writer so pays one load
 // per reader and message and makes no system call while its readers are awake.
 //
+// A reader that sleeps waits for its gate's state, too, which the broker wakes (another
+// futex word), and for a word of its own process (Nudge). Who reads several rings sleeps
+// for all of them at once: futex_waitv(2). Where the kernel has none (before 5.16), it looks
+// again after a millisecond, and for one ring after ten at most.
+//
 // # Invariants
 //
 //   - A reader sees whole messages only, in order, once; or the exact numbers of those lost.
