@@ -107,6 +107,13 @@
 // for all of them at once: futex_waitv(2). Where the kernel has none (before 5.16), it looks
 // again after a millisecond, and for one ring after ten at most.
 //
+// # Calls
+//
+// A request and its response are messages of two lanes, one each way, whose payload begins
+// with a u64: the id that the client gave and the server returns (Calls, Served). Answers
+// come in any order. A call whose deadline passes, or whose pair ends, may have been served:
+// it is handed over as such and never sent again; what comes later is dropped and counted.
+//
 // # Invariants
 //
 //   - A reader sees whole messages only, in order, once; or the exact numbers of those lost.
