@@ -176,3 +176,65 @@ func TestCallerMayComeBeforeItsServer(t *testing.T) {
 		return got == "ask"
 	})
 }
+
+// A call that is served is answered; one in flight when the server leaves is said to have
+// an unknown fate, once, and nothing sends it again.
+func TestCallsAreAnsweredOrSevered(t *testing.T) {
+	n := newNode(t)
+	s, err := channel.OpenServer(t.Context(), n.options("ask", "subscriber"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c, err := channel.OpenCaller(t.Context(), n.options("ask", "publisher"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	p, err := c.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	far, err := s.Accept(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls, err := p.Calls(8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served, err := far.Served()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for tag := range uint64(2) {
+		if res := calls.Call(1, []byte("ask"), time.Minute, tag); res != shm.Sent {
+			t.Fatal(res)
+		}
+	}
+	asked := 0
+	eventually(t, "both are asked", func() bool {
+		served.Poll(9, func(id uint64, _ uint16, _ []byte) {
+			if asked++; asked == 2 {
+				served.Answer(id, 2, []byte("told"))
+			}
+		})
+		return asked == 2
+	})
+	var outcomes []shm.OutcomeKind
+	take := func(o shm.Outcome) { outcomes = append(outcomes, o.Kind) }
+	eventually(t, "the second is answered", func() bool { calls.Poll(9, take); return len(outcomes) == 1 })
+	far.Close()
+	eventually(t, "the first is severed", func() bool {
+		calls.Wait(p.Strategy())
+		_, err := calls.Poll(9, take)
+		return err != nil
+	})
+	if len(outcomes) != 2 || outcomes[0] != shm.Answered || outcomes[1] != shm.Severed {
+		t.Error(outcomes)
+	}
+	if res := calls.Call(1, nil, time.Minute, 9); res != shm.Shut {
+		t.Error(res)
+	}
+}

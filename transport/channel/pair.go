@@ -47,6 +47,18 @@ func (p *Pair) Poll(most int, each func(typ uint16, b []byte)) (int, error) {
 	return n, nil
 }
 
+// Calls makes the pair a client of calls, each with its id and deadline, at most so many in
+// flight. It takes the place of Offer, Claim, Poll and Wait; Close stays the pair's.
+func (p *Pair) Calls(most int) (*shm.Calls, error) {
+	return shm.NewCalls(p.out.writer, p.in.reader, most)
+}
+
+// Served makes the pair the server of such calls.
+func (p *Pair) Served() (*shm.Served, error) { return shm.NewServed(p.in.reader, p.out.writer) }
+
+// Strategy is how the channel wants its readers to wait.
+func (p *Pair) Strategy() shm.Strategy { return p.how }
+
 // Wait returns true when Poll has something to say, and false after one round of the
 // channel's strategy.
 func (p *Pair) Wait() bool { return p.in.reader.Wait(p.how) }

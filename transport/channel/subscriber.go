@@ -22,6 +22,9 @@ type Subscriber struct {
 	lanes atomic.Pointer[[]*inLane] // those that have begun
 	turn  int                       // of the lane that Poll looks at first
 
+	waiter  *shm.Waiter
+	readers []*shm.Reader // that waiter waits for; of Wait
+
 	mu      sync.Mutex // of those that change lanes, and guards waiting
 	waiting map[uint64]*inLane
 	arrived chan struct{} // of one: a lane came
@@ -65,7 +68,7 @@ func OpenSubscriber(ctx context.Context, o Options) (*Subscriber, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Subscriber{end: e, waiting: map[uint64]*inLane{}, arrived: make(chan struct{}, 1)}
+	s := &Subscriber{end: e, waiting: map[uint64]*inLane{}, arrived: make(chan struct{}, 1), waiter: shm.NewWaiter()}
 	s.own = s
 	s.lanes.Store(new([]*inLane))
 	if err := s.open(ctx); err != nil {
@@ -120,15 +123,15 @@ func ended(err error) *reason.Error {
 // Wait returns true when Poll has something to say, and false after one round of the
 // channel's strategy.
 func (s *Subscriber) Wait() bool {
-	lanes := *s.lanes.Load()
-	how := s.how()
-	switch {
-	case len(lanes) == 0:
+	lanes, how := *s.lanes.Load(), s.how()
+	if len(lanes) == 0 {
 		return s.await(how)
-	case len(lanes) == 1:
-		return lanes[0].reader.Wait(how)
 	}
-	return waitAny(lanes, how)
+	s.readers = s.readers[:0]
+	for _, l := range lanes {
+		s.readers = append(s.readers, l.reader)
+	}
+	return s.waiter.Wait(s.readers, how)
 }
 
 func (s *Subscriber) how() shm.Strategy {
@@ -152,21 +155,6 @@ func (s *Subscriber) await(how shm.Strategy) bool {
 	case <-t.C:
 	}
 	return len(*s.lanes.Load()) > 0 || s.Err() != nil
-}
-
-// waitAny is Wait for several lanes.
-func waitAny(lanes []*inLane, how shm.Strategy) bool {
-	ready := func() bool {
-		return slices.ContainsFunc(lanes, func(l *inLane) bool { return l.reader.Ready() })
-	}
-	for range max(1, how.Spins/len(lanes)) {
-		if ready() {
-			return true
-		}
-	}
-	// A futex waits on one word: the others are looked at after the shortest sleep there is.
-	how = shm.Strategy{Yields: how.Yields, Sleep: min(how.Sleep, time.Millisecond)}
-	return lanes[0].reader.Wait(how) || ready()
 }
 
 // Lanes are the sources that are read now.
@@ -232,6 +220,7 @@ func (s *Subscriber) shut(code reason.Code) {
 	for _, l := range *s.lanes.Load() {
 		l.reader.Shut(shm.Revoked, uint32(code))
 	}
+	s.waiter.Nudge()
 }
 
 func (s *Subscriber) take(k *Packet, files []*os.File) error {
@@ -317,6 +306,7 @@ func (s *Subscriber) start(k *Packet) error {
 	case s.arrived <- struct{}{}:
 	default:
 	}
+	s.waiter.Nudge() // it may sleep for the others
 	return nil
 }
 
@@ -341,6 +331,7 @@ func (s *Subscriber) adopted(k *Packet, files []*os.File) error {
 	for _, l := range *s.lanes.Load() {
 		if l.link.Load() == k.ID {
 			l.link.Store(k.Link)
+			defer s.waiter.Nudge() // who sleeps waits for the old gate
 			return l.reader.ReplaceGate(files[0])
 		}
 	}

@@ -102,6 +102,18 @@
 // no fence: the reader's membarrier is the fence of both. A writer so pays one load
 // per reader and message and makes no system call while its readers are awake.
 //
+// A reader that sleeps waits for its gate's state, too, which the broker wakes (another
+// futex word), and for a word of its own process (Nudge). Who reads several rings sleeps
+// for all of them at once: futex_waitv(2). Where the kernel has none (before 5.16), it looks
+// again after a millisecond, and for one ring after ten at most.
+//
+// # Calls
+//
+// A request and its response are messages of two lanes, one each way, whose payload begins
+// with a u64: the id that the client gave and the server returns (Calls, Served). Answers
+// come in any order. A call whose deadline passes, or whose pair ends, may have been served:
+// it is handed over as such and never sent again; what comes later is dropped and counted.
+//
 // # Invariants
 //
 //   - A reader sees whole messages only, in order, once; or the exact numbers of those lost.

@@ -36,10 +36,11 @@ func CreateGate(name string, epoch uint64) (*Gate, error) {
 // File is the gate's memory; the Gate owns it.
 func (g *Gate) File() *os.File { return g.file }
 
-// Set tells both ends. The reason is a number of policy/reason.
+// Set tells both ends, also those that sleep. The reason is a number of policy/reason.
 func (g *Gate) Set(s State, reason uint32) {
 	g.mem.storeHalf(offReason, reason)
 	g.mem.storeHalf(offState, uint32(s))
+	futexWake(g.mem.half(offState))
 }
 
 // Close gives the mapping and the file back. The peers keep theirs, as it is.

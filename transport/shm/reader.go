@@ -28,6 +28,9 @@ type Reader struct {
 	bytes    uint64
 	err      error
 	copied   []byte // broadcast: the message that is being read
+
+	waiter Waiter
+	self   [1]*Reader // what waiter waits for
 }
 
 // OpenReader maps a sealed ring for reading. cursor is not sealed yet; the broker
@@ -40,7 +43,8 @@ func OpenReader(data, cursor, gateFile *os.File) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &Reader{ring: r}
+	x := &Reader{ring: r, waiter: Waiter{words: make([]futexWord, 3)}}
+	x.self[0] = x
 	if err = x.gate.open(gateFile, r.info.Epoch); err == nil {
 		x.own, err = openCursor(cursor, true, r.info.Epoch)
 	}
@@ -68,10 +72,16 @@ func (r *Reader) State() (State, uint32) { return r.gate.now() }
 
 // ReplaceGate lets another gate of the same epoch count from now on. Any goroutine may
 // call it.
-func (r *Reader) ReplaceGate(f *os.File) error { return r.gate.replace(f) }
+func (r *Reader) ReplaceGate(f *os.File) error {
+	defer r.Nudge() // it may be shut already
+	return r.gate.replace(f)
+}
 
 // Shut ends the reading, for a reason of this side's own. Any goroutine may call it.
-func (r *Reader) Shut(s State, reason uint32) { r.gate.shut(s, reason) }
+func (r *Reader) Shut(s State, reason uint32) {
+	r.gate.shut(s, reason)
+	r.Nudge()
+}
 
 // Next is the number of the next message, counted from 0. A lane's reader counts from
 // where it began.

@@ -146,11 +146,11 @@ func (v *View) Unread(position uint64) (messages uint64) {
 	for end := position + v.ring.size; position < end; {
 		line := v.ring.line(position)
 		if atomic.LoadUint64((*uint64)(line)) != position+v.ring.key1 {
-			return messages
+			break
 		}
 		_, lines, _, flags, ok := r.header(line, position)
 		if !ok {
-			return messages
+			break
 		}
 		position += lines
 		if flags&flagPad == 0 {
