@@ -2,6 +2,9 @@ package transport
 
 import (
 	"context"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
 	"net"
 	"sync"
 	"time"
@@ -26,6 +29,7 @@ type PipeEnd struct {
 // does. It starts no goroutine.
 func Pipe(protocol string, class Class, a, b PipeEnd) (Session, Session) {
 	link := &pipeLink{done: make(chan struct{})}
+	_, _ = rand.Read(link.secret[:]) // it does not fail
 	left := &pipeSession{link: link, protocol: protocol, class: class, peer: b, accept: make(chan *pipeStream, pipeStreamsMax)}
 	right := &pipeSession{link: link, protocol: protocol, class: class, peer: a, accept: make(chan *pipeStream, pipeStreamsMax)}
 	left.other, right.other = right, left
@@ -34,7 +38,8 @@ func Pipe(protocol string, class Class, a, b PipeEnd) (Session, Session) {
 
 // pipeLink is what the two ends share.
 type pipeLink struct {
-	done chan struct{}
+	done   chan struct{}
+	secret [32]byte // of Export
 
 	mu      sync.Mutex
 	closed  *pipeSession // who closed first; nil while alive
@@ -64,6 +69,11 @@ func (s *pipeSession) Holder() id.Principal {
 		return s.peer.Who
 	}
 	return s.peer.Holder
+}
+
+// Export is read by transport.Export.
+func (s *pipeSession) Export(label string, context []byte, n int) ([]byte, error) {
+	return hkdf.Key(sha256.New, s.link.secret[:], context, label, n)
 }
 
 func (s *pipeSession) RemoteAddr() net.Addr {

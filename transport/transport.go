@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"time"
@@ -43,4 +44,17 @@ func Holder(s Session) id.Principal {
 		return h.Holder()
 	}
 	return s.Peer()
+}
+
+// Export derives n bytes that the two ends of a session know and nobody else: both get the
+// same for the same label and context (RFC 8446 section 7.5). A session that proves nothing
+// has none.
+func Export(s Session, label string, context []byte, n int) ([]byte, error) {
+	e, ok := s.(interface {
+		Export(label string, context []byte, n int) ([]byte, error)
+	})
+	if !ok {
+		return nil, fmt.Errorf("session with %v exports no keys", s.RemoteAddr())
+	}
+	return e.Export(label, context, n)
 }

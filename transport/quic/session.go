@@ -51,6 +51,16 @@ func (s *session) Done() <-chan struct{}  { return s.conn.Context().Done() }
 // Holder is read by transport.Holder.
 func (s *session) Holder() id.Principal { return s.holder }
 
+// Export is read by transport.Export. A session whose peer proved nothing has no keys to
+// share with it.
+func (s *session) Export(label string, context []byte, n int) ([]byte, error) {
+	if s.peer == (id.Principal{}) {
+		return nil, reason.New(reason.CertMissing, "the peer has no certificate, so no keys are derived from its session")
+	}
+	cs := s.conn.ConnectionState().TLS
+	return cs.ExportKeyingMaterial(label, context, n)
+}
+
 func (s *session) Err() error {
 	select {
 	case <-s.Done():

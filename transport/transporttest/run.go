@@ -39,6 +39,7 @@ func Run(t *testing.T, pair Pair) {
 		{"CleanCloseIsPeerClosed", cleanCloseIsPeerClosed},
 		{"ContextEndsTheWait", contextEndsTheWait},
 		{"ManyStreamsAtOnce", manyStreamsAtOnce},
+		{"BothEndsDeriveTheSameKeys", bothEndsDeriveTheSameKeys},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, pair) })
 	}
@@ -92,4 +93,23 @@ func writeUntil(s transport.Stream) error {
 		}
 	}
 	return nil
+}
+
+func bothEndsDeriveTheSameKeys(t *testing.T, pair Pair) {
+	a, b := pair(t)
+	key := func(s transport.Session, label, context string) string {
+		k, err := transport.Export(s, label, []byte(context), 32)
+		if err != nil || len(k) != 32 {
+			t.Fatalf("%d bytes, %v", len(k), err)
+		}
+		return string(k)
+	}
+	if key(a, "EXPERIMENTAL-fire", "x") != key(b, "EXPERIMENTAL-fire", "x") {
+		t.Error("the two ends have different keys")
+	}
+	c, _ := pair(t)
+	one := key(a, "EXPERIMENTAL-fire", "x")
+	if one == key(a, "EXPERIMENTAL-fire", "y") || one == key(a, "EXPERIMENTAL-fire-2", "x") || one == key(c, "EXPERIMENTAL-fire", "x") {
+		t.Error("another context, label or session has the same key")
+	}
 }
