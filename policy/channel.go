@@ -28,7 +28,7 @@ type Channel struct {
 	Publishers  []string     `toml:"publishers" json:"publishers"`   // services that write; the callers of "rpc"
 	Subscribers []string     `toml:"subscribers" json:"subscribers"` // services that read; the server of "rpc"
 	Size        Size         `toml:"size" json:"size"`               // of one ring, rounded up to a power of two; default "4MiB"
-	Wait        WaitStrategy `toml:"wait" json:"wait"`               // of a reader that finds nothing; default "adaptive"
+	Wait        WaitStrategy `toml:"wait" json:"wait"`               // of a reader that finds nothing; default "adaptive"; "poll" not for "rpc"
 	Audit       AuditMode    `toml:"audit" json:"audit"`             // default "digest-all"
 	Keep        Duration     `toml:"keep" json:"keep"`               // how long what a lost reader has not read holds its lane; default 5s, not for "broadcast"
 	Description string       `toml:"description" json:"description,omitempty"`
@@ -50,6 +50,7 @@ const (
 	WaitSpin      WaitStrategy = "spin"
 	WaitSpinYield WaitStrategy = "spin-yield"
 	WaitAdaptive  WaitStrategy = "adaptive"
+	WaitPoll      WaitStrategy = "poll" // in a poll loop beside its sockets, by a doorbell
 )
 
 // AuditMode is what the direct node records of the messages of a channel.
@@ -95,13 +96,16 @@ func (c Channel) Check(name string, bad func(field, text string)) {
 		say("", "the name has %d bytes, the limit is %d", len(name), channelNameMax)
 	}
 	among(say, "kind", c.Kind, Orders, Broadcast, RPC)
-	among(say, "wait", c.Wait, WaitSpin, WaitSpinYield, WaitAdaptive)
+	among(say, "wait", c.Wait, WaitSpin, WaitSpinYield, WaitAdaptive, WaitPoll)
 	among(say, "audit", c.Audit, AuditAll, AuditSample, AuditOff)
 	for field, list := range map[string][]string{"publishers": c.Publishers, "subscribers": c.Subscribers} {
 		checkEnds(say, field, list)
 	}
 	if c.Kind == RPC && len(c.Subscribers) > 1 {
 		say("subscribers", "%d services; an rpc channel has one, its server", len(c.Subscribers))
+	}
+	if c.Kind == RPC && c.Wait == WaitPoll {
+		say("wait", "\"poll\" is not for an rpc channel: a pair has no doorbell; take \"adaptive\"")
 	}
 	if c.Size < SizeMin || c.Size > SizeMax {
 		say("size", "%v is not %v to %v", c.Size, SizeMin, SizeMax)

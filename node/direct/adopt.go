@@ -2,6 +2,7 @@ package direct
 
 import (
 	"fmt"
+	"os"
 	"slices"
 
 	"fire/policy"
@@ -24,6 +25,10 @@ func (b *Broker) adopt(p *peer, all []held) error {
 			err = b.adoptLane(p, h)
 		case p.side == policy.Subscribe && len(h.files) == 2:
 			err = b.adoptReading(p, h)
+		case p.side == policy.Subscribe && len(h.files) == 3:
+			if err = p.adoptButton(h.files[2]); err == nil {
+				err = b.adoptReading(p, h)
+			}
 		default:
 			err = fmt.Errorf("a %sr holds up %d descriptors", p.side, len(h.files))
 		}
@@ -32,6 +37,14 @@ func (b *Broker) adopt(p *peer, all []held) error {
 		}
 	}
 	return nil
+}
+
+func (p *peer) adoptButton(f *os.File) error {
+	button, err := duplicate(f)
+	if err != nil {
+		return err
+	}
+	return p.takeButton(button)
 }
 
 func (b *Broker) adoptLane(p *peer, h held) error {
@@ -143,5 +156,5 @@ func (b *Broker) hang(r *reading, l *lane) {
 	}
 	r.state = sealed // until the writer, which knows it from before, says that it respects it
 	r.resumed = true
-	_ = l.writer.send(&channel.Packet{Type: channel.TypeReader, ID: r.link, Lane: l.link, Service: r.service}, r.cursor)
+	_ = r.introduce()
 }

@@ -135,6 +135,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	for _, g := range b.channels {
 		g.free()
 	}
+	for p := range b.ends {
+		cerr = errors.Join(cerr, closeFile(p.button))
+	}
 	return errors.Join(err, cerr)
 }
 

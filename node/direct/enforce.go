@@ -61,7 +61,7 @@ func (b *Broker) keepApart(l *lane) {
 			b.endPair(l, shm.Revoked, v.Code)
 			return
 		}
-		r.gate.Set(shm.Revoked, uint32(v.Code))
+		r.shut(shm.Revoked, v.Code)
 		b.forget(r)
 	}
 	if l.sealed {

@@ -280,7 +280,24 @@ func (b *Broker) sealReading(r *reading) error {
 		return err
 	}
 	r.view, r.state = view, sealed
-	return r.lane.writer.send(&channel.Packet{Type: channel.TypeReader, ID: r.link, Lane: r.lane.link, Service: r.service}, r.cursor)
+	return r.introduce()
+}
+
+// introduce asks the writer to respect the reader, and says how that is woken.
+func (r *reading) introduce() error {
+	files := []*os.File{r.cursor}
+	if r.reader != nil && r.reader.button != nil {
+		files = append(files, r.reader.button)
+	}
+	return r.lane.writer.send(&channel.Packet{Type: channel.TypeReader, ID: r.link, Lane: r.lane.link, Service: r.service}, files...)
+}
+
+// shut sets the reader's gate and wakes it.
+func (r *reading) shut(s shm.State, code reason.Code) {
+	r.gate.Set(s, uint32(code))
+	if r.reader != nil && r.reader.button != nil {
+		_ = shm.RingDoorbell(r.reader.button) // full: it is readable; gone: so is its reader
+	}
 }
 
 // added is told that a writer respects a reader from now on.
@@ -452,6 +469,8 @@ func (b *Broker) leave(p *peer, code reason.Code) {
 		g.free()
 		delete(b.channels, g.name)
 	}
+	_ = closeFile(p.button) // nothing is to be done about it
+	p.button = nil
 }
 
 func (b *Broker) attachedTo(g *governed) bool {
@@ -535,7 +554,7 @@ func (b *Broker) shut(p *peer, s shm.State, code reason.Code) {
 		}
 		for _, r := range l.readings {
 			if r.reader == p {
-				r.gate.Set(s, uint32(code))
+				r.shut(s, code)
 			}
 		}
 	}
@@ -546,7 +565,7 @@ func (l *lane) shut(s shm.State, code reason.Code) {
 	l.ended = true
 	l.gate.Set(s, uint32(code))
 	for _, r := range l.readings {
-		r.gate.Set(s, uint32(code))
+		r.shut(s, code)
 	}
 }
 
@@ -567,7 +586,7 @@ func (b *Broker) tick(now time.Time) {
 		for _, r := range slices.Clone(g.parked) {
 			if now.After(r.keep) {
 				g.unpark(r)
-				r.gate.Set(shm.Orphaned, uint32(reason.WriterDied))
+				r.shut(shm.Orphaned, reason.WriterDied)
 				r.close()
 			}
 		}

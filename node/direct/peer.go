@@ -20,8 +20,9 @@ type peer struct {
 	in      *governed
 	since   time.Time
 	rule    string
-	over    bool // the loop is done with it
-	bye     bool // it has said that it leaves
+	over    bool     // the loop is done with it
+	bye     bool     // it has said that it leaves
+	button  *os.File // of the doorbell of a subscriber in a poll loop; nil: it has none
 }
 
 // asking is an attach as it came in.
@@ -124,8 +125,8 @@ func (b *Broker) listen(p *peer) {
 		if err != nil {
 			return
 		}
-		channel.CloseAll(files) // after the attach no packet has any
-		if !b.post(func() { b.heard(p, k) }) {
+		if !b.post(func() { b.heard(p, k, files) }) {
+			channel.CloseAll(files)
 			return
 		}
 	}
@@ -230,10 +231,19 @@ func (b *Broker) join(p *peer, a asking) error {
 	return err
 }
 
-// heard handles one packet of an attached end.
-func (b *Broker) heard(p *peer, k channel.Packet) {
+// heard handles one packet of an attached end. It owns the files.
+func (b *Broker) heard(p *peer, k channel.Packet, files []*os.File) {
 	if p.over || p.in == nil {
+		channel.CloseAll(files)
 		return
+	}
+	if len(files) == 1 && k.Type == channel.TypeMapped {
+		if err := p.takeButton(files[0]); err != nil {
+			b.cut(p, reason.New(reason.FrameMalformed, "%w", err), "")
+			return
+		}
+	} else {
+		channel.CloseAll(files) // no other packet has any
 	}
 	switch k.Type {
 	case channel.TypeMapped:
@@ -252,6 +262,20 @@ func (b *Broker) heard(p *peer, k channel.Packet) {
 		b.deps.Log.Warn("a program broke the attach protocol", "pid", p.process.pid, "svc", p.service, "type", k.Type)
 		p.wire.Close()
 	}
+}
+
+// takeButton owns the button that an end gives. The first counts for all its lanes. What
+// writers are handed has been looked at here: a wrong one costs its giver the end, not them.
+func (p *peer) takeButton(button *os.File) error {
+	err := shm.CheckButton(button)
+	switch {
+	case p.side != policy.Subscribe || p.in.spec.Kind == policy.RPC:
+		err = errors.New("only a subscriber of orders or a broadcast has a doorbell")
+	case err == nil && p.button == nil:
+		p.button = button
+		return nil
+	}
+	return errors.Join(err, button.Close())
 }
 
 // gone is told when the connection of an end is over.

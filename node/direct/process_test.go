@@ -62,6 +62,14 @@ func TestChild(t *testing.T) {
 				runtime.Gosched()
 			}
 		}
+	case "poller":
+		o.Wait = "poll"
+		s, err := channel.OpenSubscriber(ctx, o)
+		if err != nil {
+			fmt.Println("failed", err)
+			return
+		}
+		childPolls(s)
 	case "subscriber":
 		s, err := channel.OpenSubscriber(ctx, o)
 		if err != nil {
@@ -95,7 +103,7 @@ func childBroker(t *testing.T, ctx context.Context, socket string) {
 	}
 	cfg := Default()
 	cfg.Socket, cfg.Grace = socket, 500*time.Millisecond
-	b, err := New(cfg, Deps{Programs: programs(t, "publisher", "subscriber", "other"), Record: func(e Event) error {
+	b, err := New(cfg, Deps{Programs: programs(t, "publisher", "second", "subscriber", "other"), Record: func(e Event) error {
 		fmt.Println("event", e.Kind, e.Service)
 		return nil
 	}, Log: quiet()})
@@ -120,6 +128,7 @@ func childBroker(t *testing.T, ctx context.Context, socket string) {
 type child struct {
 	t     *testing.T
 	cmd   *exec.Cmd
+	in    io.WriteCloser // nil of who reads none
 	lines chan string
 }
 
@@ -131,6 +140,9 @@ func start(t *testing.T, role, socket, name, service string, env ...string) *chi
 	c.cmd.Env = append(c.cmd.Env, env...)
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
+		t.Fatal(err)
+	}
+	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
 	c.cmd.Stderr = os.Stderr
@@ -155,6 +167,13 @@ func start(t *testing.T, role, socket, name, service string, env ...string) *chi
 
 func (c *child) signal(s syscall.Signal) {
 	if err := c.cmd.Process.Signal(s); err != nil {
+		c.t.Error(err)
+	}
+}
+
+// say writes to the process's standard input.
+func (c *child) say(words string) {
+	if _, err := io.WriteString(c.in, words); err != nil {
 		c.t.Error(err)
 	}
 }

@@ -29,18 +29,21 @@
 //	1 attach   -           layout hash u64, side u8 (1 publish, 2 subscribe), zero u8,
 //	                       held u16, channel str, service str (may be empty: the only one)
 //	2 held     old link    one per memory kept from before, right after attach
-//	                       fds: of a writer data; of a reader data, cursor
+//	                       fds: of a writer data; of a reader data, cursor and the button
+//	                       of its doorbell, if it has one
 //	3 mapped   link        the lane's memory is mapped; it may be sealed now
+//	                       fds: of a reader the button of its doorbell, if it has one
 //	4 added    link        the writer respects the reader: position u64 at which it may start
 //	5 detach   -           the end, on purpose
 //
 // From the direct node:
 //
 //	16 welcome  -           kind u8 (1 orders, 2 broadcast, 3 rpc), wait u8 (1 spin,
-//	                        2 spin-yield, 3 adaptive), zero u16, service str
+//	                        2 spin-yield, 3 adaptive, 4 poll), zero u16, service str
 //	17 lane     link        epoch u64, pair u64, way u8 (1 you write, 2 you read), other str
 //	                        fds: to write data, gate; to read data, cursor, gate
-//	18 reader   link        lane u64, service str; fds: cursor. Answered by added
+//	18 reader   link        lane u64, service str; fds: cursor and, of a reader that has a
+//	                        doorbell, its button. Answered by added
 //	19 start    link        position u64: the reader begins there
 //	20 gone     link        a writer forgets this reader; a reader drops the lane when it is read
 //	21 refused  -           reason u16, text str16 (u16 of length); then the end
@@ -49,6 +52,16 @@
 //
 // A link is one end's hold on one lane. A lane's pair is, for rpc, the link of the lane that
 // goes the other way, else 0.
+//
+// # Doorbells
+//
+// A subscriber that waits in a poll loop has one doorbell for all its lanes: a pair of unix
+// datagram sockets. Its button goes with mapped to the direct node, which checks what it is
+// and hands it on to each writer. Of an end the first button counts. Whoever writes rings it
+// after a message when that reader's cursor says asleep; the direct node, when it sets a gate
+// of that reader; the subscriber itself, for a new lane and the end. Ringing is one byte,
+// never waited for: sent with MSG_DONTWAIT and MSG_NOSIGNAL, and errors are nothing, since a
+// full socket is readable. The same button for who is adopted: its writers have it still.
 //
 // # When the direct node dies
 //

@@ -44,12 +44,16 @@ type owner interface {
 	usable() bool
 	// shut ends what the end holds, when it is refused.
 	shut(code reason.Code)
+	// welcomed is told each welcome, before any lane that follows it.
+	welcomed() error
+	// nudge wakes who waits: something was said that no ring says.
+	nudge()
 }
 
 // holding is one mapped memory.
 type holding struct {
 	link  uint64
-	files []*os.File // of a writer data; of a reader data, cursor
+	files []*os.File // of a writer data; of a reader data, cursor and, if it has one, its button
 }
 
 func newEnd(o Options, side policy.Side) (*end, error) {
@@ -135,6 +139,9 @@ func (e *end) talk(w *Wire) error {
 			e.mu.Lock()
 			e.welcome = p
 			e.mu.Unlock()
+			if err := e.own.welcomed(); err != nil {
+				return &overError{err}
+			}
 		case TypeRefused:
 			CloseAll(files)
 			e.own.shut(p.Reason)
@@ -221,8 +228,13 @@ func (e *end) finish(err error) {
 		e.err = err
 	}
 	e.mu.Unlock()
+	e.own.nudge()
 	e.isReady()
 }
+
+// welcomed and nudge are nothing to most ends.
+func (e *end) welcomed() error { return nil }
+func (e *end) nudge()          {}
 
 // Err is why the end is over; nil while it is not, or when Close ended it.
 func (e *end) Err() error {
@@ -274,10 +286,12 @@ func (e *end) say(p *Packet, files ...*os.File) {
 }
 
 // want refuses a packet with another number of descriptors than its type has.
-func want(p *Packet, files []*os.File, n int) error {
-	if len(files) == n {
+func want(p *Packet, files []*os.File, n int) error { return wantAmong(p, files, n, n) }
+
+func wantAmong(p *Packet, files []*os.File, least, most int) error {
+	if len(files) >= least && len(files) <= most {
 		return nil
 	}
 	CloseAll(files)
-	return fmt.Errorf("packet type %d with %d descriptors, want %d", p.Type, len(files), n)
+	return fmt.Errorf("packet type %d with %d descriptors, want %d to %d", p.Type, len(files), least, most)
 }

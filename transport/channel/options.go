@@ -17,7 +17,7 @@ type Options struct {
 	Socket  string // of the direct node; "" looks where it is by default
 	Channel string
 	Service string // "" is the only service that this program may attach as
-	Wait    string // overrides the channel's wait strategy: spin, spin-yield, adaptive
+	Wait    string // overrides the channel's wait strategy: spin, spin-yield, adaptive; of a Subscriber also poll
 }
 
 // SocketName is the direct node's socket in the runtime folder of fire.
@@ -49,7 +49,7 @@ func (o *Options) check() error {
 	case o.Channel == "":
 		return errors.New("the channel has no name")
 	case o.Wait != "" && strategyOf(o.Wait) == 0:
-		return fmt.Errorf("wait strategy %q is none of spin, spin-yield, adaptive", o.Wait)
+		return fmt.Errorf("wait strategy %q is none of spin, spin-yield, adaptive, poll", o.Wait)
 	}
 	return nil
 }
@@ -57,7 +57,7 @@ func (o *Options) check() error {
 // Numbers of the protocol for words of policy, by order.
 var (
 	kinds      = [...]policy.ChannelKind{1: policy.Orders, 2: policy.Broadcast, 3: policy.RPC}
-	strategies = [...]policy.WaitStrategy{1: policy.WaitSpin, 2: policy.WaitSpinYield, 3: policy.WaitAdaptive}
+	strategies = [...]policy.WaitStrategy{1: policy.WaitSpin, 2: policy.WaitSpinYield, 3: policy.WaitAdaptive, 4: policy.WaitPoll}
 )
 
 // KindNumber is the kind's byte in a welcome, 0 for one that is not known.
@@ -77,7 +77,9 @@ func numberOf[T comparable](words []T, w T) uint8 {
 
 func strategyOf(word string) uint8 { return WaitNumber(policy.WaitStrategy(word)) }
 
-// strategy is how a reader of this end waits.
+const waitPoll = 4
+
+// strategy is how a reader of this end waits without a doorbell.
 func strategy(number uint8) shm.Strategy {
 	switch number {
 	case 1:

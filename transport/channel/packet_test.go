@@ -11,7 +11,7 @@ import (
 	"fire/policy/reason"
 )
 
-// samples has one packet of each type; their bytes lie in testdata/packets.hex, which the
+// samples has a packet of each type; their bytes lie in testdata/packets.hex, which the
 // bindings read, too.
 var samples = []Packet{
 	{Type: TypeAttach, Hash: 0x1122334455667788, Side: 1, Held: 2, Channel: "md-nyse", Service: "market-data"},
@@ -27,6 +27,7 @@ var samples = []Packet{
 	{Type: TypeRefused, Reason: reason.DeniedByDefault, Text: "svc größe may not publish"},
 	{Type: TypeAdopted, ID: 7, Link: 21},
 	{Type: TypeSettled, ID: 21},
+	{Type: TypeWelcome, Kind: 1, Wait: 4, Service: "strategy-a"},
 }
 
 func TestPacketsAreTheGoldenOnes(t *testing.T) {

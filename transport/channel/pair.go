@@ -105,6 +105,9 @@ type pairs struct {
 const pairsMax = 256
 
 func newPairs(o Options, side policy.Side) (*pairs, error) {
+	if strategyOf(o.Wait) == waitPoll {
+		return nil, fmt.Errorf("channel %s: wait strategy %q is for subscribers: a pair has no doorbell", o.Channel, o.Wait)
+	}
 	e, err := newEnd(o, side)
 	if err != nil {
 		return nil, err

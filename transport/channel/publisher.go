@@ -175,20 +175,26 @@ func (p *Publisher) takeLane(k *Packet, files []*os.File) error {
 }
 
 func (p *Publisher) takeReader(k *Packet, files []*os.File) error {
-	if err := want(k, files, 1); err != nil {
+	if err := wantAmong(k, files, 1, 2); err != nil {
 		return err
 	}
-	at, err := p.respect(k, files[0])
+	cursor, button := files[0], (*os.File)(nil)
+	if len(files) == 2 {
+		button = files[1]
+		defer button.Close() // the writer has a copy
+	}
+	at, err := p.respect(k, cursor, button)
 	if err != nil {
-		files[0].Close()
+		cursor.Close()
 		return err
 	}
 	p.say(&Packet{Type: TypeAdded, ID: k.ID, Position: at})
 	return nil
 }
 
-// respect adds a reader and returns where it may begin. It owns the cursor on success.
-func (p *Publisher) respect(k *Packet, cursor *os.File) (position uint64, err error) {
+// respect adds a reader and returns where it may begin. It owns the cursor on success. One
+// that is known from before the direct node was replaced keeps the button that it has.
+func (p *Publisher) respect(k *Packet, cursor, button *os.File) (position uint64, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l := p.find(k.Lane)
@@ -196,19 +202,26 @@ func (p *Publisher) respect(k *Packet, cursor *os.File) (position uint64, err er
 		return 0, fmt.Errorf("reader %d is for lane %d, which is not here", k.ID, k.Lane)
 	}
 	for link, r := range l.readers {
-		if shm.SameMemory(r.cursor, cursor) { // known from before the direct node was replaced
+		if shm.SameMemory(r.cursor, cursor) {
 			delete(l.readers, link)
 			l.readers[k.ID] = r
 			return l.writer.Position(), cursor.Close()
 		}
 	}
-	peer, err := l.writer.AddReader(cursor)
+	peer, err := l.add(cursor, button)
 	if err != nil {
 		return 0, err
 	}
 	l.readers[k.ID] = outReader{peer, cursor, k.Service}
 	// Read after AddReader: from here on nothing is written over before that reader says so.
 	return l.writer.Position(), nil
+}
+
+func (l *outLane) add(cursor, button *os.File) (*shm.Peer, error) {
+	if button == nil {
+		return l.writer.AddReader(cursor)
+	}
+	return l.writer.AddReaderWithDoorbell(cursor, button)
 }
 
 func (p *Publisher) find(link uint64) *outLane {

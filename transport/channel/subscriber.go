@@ -23,7 +23,11 @@ type Subscriber struct {
 	turn  int                       // of the lane that Poll looks at first
 
 	waiter  *shm.Waiter
-	readers []*shm.Reader // that waiter waits for; of Wait
+	readers []*shm.Reader // that are waited for; of Wait and Arm
+
+	bell    *shm.Doorbell // of the first welcome on, or never
+	decided bool          // whether there is a bell; of the talk
+	armed   bool          // of the goroutine that polls
 
 	mu      sync.Mutex // of those that change lanes, and guards waiting
 	waiting map[uint64]*inLane
@@ -80,6 +84,9 @@ func OpenSubscriber(ctx context.Context, o Options) (*Subscriber, error) {
 // Poll hands over what is there, most messages at most, fairly by lane, and returns their
 // number. The error stays: why the end is over, once everything is read.
 func (s *Subscriber) Poll(most int, h *Handler) (int, error) {
+	if s.armed {
+		s.Disarm()
+	}
 	lanes := *s.lanes.Load()
 	if len(lanes) == 0 {
 		return 0, s.Err()
@@ -123,24 +130,35 @@ func ended(err error) *reason.Error {
 // Wait returns true when Poll has something to say, and false after one round of the
 // channel's strategy.
 func (s *Subscriber) Wait() bool {
+	if s.bell != nil {
+		return s.awaitBell()
+	}
 	lanes, how := *s.lanes.Load(), s.how()
 	if len(lanes) == 0 {
 		return s.await(how)
 	}
-	s.readers = s.readers[:0]
-	for _, l := range lanes {
-		s.readers = append(s.readers, l.reader)
-	}
-	return s.waiter.Wait(s.readers, how)
+	return s.waiter.Wait(s.reading(), how)
 }
 
-func (s *Subscriber) how() shm.Strategy {
+// reading is the readers of the lanes, for the goroutine that waits.
+func (s *Subscriber) reading() []*shm.Reader {
+	s.readers = s.readers[:0]
+	for _, l := range *s.lanes.Load() {
+		s.readers = append(s.readers, l.reader)
+	}
+	return s.readers
+}
+
+func (s *Subscriber) how() shm.Strategy { return strategy(s.number()) }
+
+// number is that of the strategy.
+func (s *Subscriber) number() uint8 {
 	if s.o.Wait != "" {
-		return strategy(strategyOf(s.o.Wait))
+		return strategyOf(s.o.Wait)
 	}
 	s.end.mu.Lock()
 	defer s.end.mu.Unlock()
-	return strategy(s.welcome.Wait)
+	return s.welcome.Wait
 }
 
 // awaitLane is how long one round waits for a first lane.
@@ -184,6 +202,9 @@ func (s *Subscriber) free() error {
 	}
 	s.lanes.Store(new([]*inLane))
 	clear(s.waiting)
+	if s.bell != nil {
+		errs = append(errs, s.bell.Close())
+	}
 	return errors.Join(errs...)
 }
 
@@ -209,7 +230,7 @@ func (s *Subscriber) usable() bool {
 func (s *Subscriber) held() []holding {
 	var out []holding
 	for _, l := range *s.lanes.Load() {
-		out = append(out, holding{l.link.Load(), []*os.File{l.data, l.cursor}})
+		out = append(out, holding{l.link.Load(), append([]*os.File{l.data, l.cursor}, s.button()...)})
 	}
 	return out
 }
@@ -220,7 +241,7 @@ func (s *Subscriber) shut(code reason.Code) {
 	for _, l := range *s.lanes.Load() {
 		l.reader.Shut(shm.Revoked, uint32(code))
 	}
-	s.waiter.Nudge()
+	s.nudge()
 }
 
 func (s *Subscriber) take(k *Packet, files []*os.File) error {
@@ -265,7 +286,7 @@ func (s *Subscriber) takeLane(k *Packet, files []*os.File) error {
 	}
 	s.waiting[k.ID] = l
 	s.mu.Unlock()
-	s.say(&Packet{Type: TypeMapped, ID: k.ID})
+	s.say(&Packet{Type: TypeMapped, ID: k.ID}, s.button()...)
 	return nil
 }
 
@@ -306,7 +327,7 @@ func (s *Subscriber) start(k *Packet) error {
 	case s.arrived <- struct{}{}:
 	default:
 	}
-	s.waiter.Nudge() // it may sleep for the others
+	s.nudge() // it may sleep for the others
 	return nil
 }
 
@@ -331,7 +352,7 @@ func (s *Subscriber) adopted(k *Packet, files []*os.File) error {
 	for _, l := range *s.lanes.Load() {
 		if l.link.Load() == k.ID {
 			l.link.Store(k.Link)
-			defer s.waiter.Nudge() // who sleeps waits for the old gate
+			defer s.nudge() // who sleeps waits for the old gate
 			return l.reader.ReplaceGate(files[0])
 		}
 	}

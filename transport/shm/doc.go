@@ -107,6 +107,10 @@
 // for all of them at once: futex_waitv(2). Where the kernel has none (before 5.16), it looks
 // again after a millisecond, and for one ring after ten at most.
 //
+// A reader in a poll loop gives its writers the button of its Doorbell beside the cursor. The
+// writer rings it, too, when that reader's asleep is set: the same word, and no system call
+// either while the reader is awake.
+//
 // # Calls
 //
 // A request and its response are messages of two lanes, one each way, whose payload begins
@@ -137,5 +141,6 @@
 // compare-and-swap: a producer that dies in the middle must stop nobody else. Publication
 // by a plain store in assembly on amd64: Go's atomic store is XCHG there, which waits
 // until all earlier stores have left the core, and halves the throughput; the language
-// promises nothing for other processes either way, the instruction sets do.
+// promises nothing for other processes either way, the instruction sets do. A doorbell is
+// a socket and no eventfd: a hostile reader could make its writer block in an eventfd.
 package shm

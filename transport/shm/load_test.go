@@ -22,12 +22,18 @@ const loadChild = "FIRE_SHM_TEST_LOAD"
 // TestLoadChild is no test: it writes and reads a ring on one locked thread, and says so
 // before and after by a write to descriptor 2 that its tracer sees.
 func TestLoadChild(t *testing.T) {
-	messages, err := strconv.Atoi(os.Getenv(loadChild))
+	load, doorbell := strings.CutSuffix(os.Getenv(loadChild), " doorbell")
+	messages, err := strconv.Atoi(load)
 	if err != nil {
 		t.Skip("run by the test that counts its system calls")
 	}
 	c := newChannel(t, Lane, 1024)
-	r, _ := c.reader(0)
+	var r *Reader
+	if doorbell {
+		r, _, _ = doorbellReader(t, c)
+	} else {
+		r, _ = c.reader(0)
+	}
 	p := make([]byte, 64)
 	each := func(uint16, []byte) {}
 	runtime.LockOSThread()
@@ -51,13 +57,19 @@ func TestLoadChild(t *testing.T) {
 
 // The thread that writes and reads makes no system call between its two marks, but what
 // the sampled looks at the clock may be where there is no vDSO.
-func TestNoSystemCallUnderLoad(t *testing.T) {
+func TestNoSystemCallUnderLoad(t *testing.T) { noSystemCallUnderLoad(t, "") }
+
+func TestNoSystemCallForADoorbellWhoseReaderIsAwake(t *testing.T) {
+	noSystemCallUnderLoad(t, " doorbell")
+}
+
+func noSystemCallUnderLoad(t *testing.T, reader string) {
 	if raceDetector {
 		t.Skip("the race detector makes calls of its own")
 	}
-	const messages = 200_000
+	const messages = 100_000
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestLoadChild$")
-	cmd.Env = append(os.Environ(), loadChild+"="+strconv.Itoa(messages))
+	cmd.Env = append(os.Environ(), loadChild+"="+strconv.Itoa(messages)+reader)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

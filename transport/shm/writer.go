@@ -42,6 +42,7 @@ type Writer struct {
 	sampleAt uint64         // the number of the next sampled message
 	claimed  unsafe.Pointer // nil: no claim
 	claimLen uint64
+	rings    byte // what doorbells are rung with
 
 	readers atomic.Pointer[[]*Peer]
 
@@ -51,8 +52,8 @@ type Writer struct {
 
 // retired is a cursor that no longer counts and that the writing goroutine may still be
 // looking at: until it has published two more messages. A writer may write nothing for
-// long, so the next reader's cursor takes its place in memory: what an old look finds there
-// is a reader that counts, and nothing piles up.
+// long, so the next reader's cursor takes its place in memory, and its button the number of
+// the old one: what an old look finds there is a reader that counts, and nothing piles up.
 type retired struct {
 	cursor *Peer
 	at     uint64 // messages
@@ -63,6 +64,7 @@ type Peer struct {
 	memory
 	position *uint64
 	asleep   *uint32
+	button   int // of its doorbell, or noButton
 }
 
 // OpenWriter maps the ring for writing. data is not sealed yet; the broker seals it
@@ -99,7 +101,10 @@ func (w *Writer) ReplaceGate(f *os.File) error { return w.gate.replace(f) }
 func (w *Writer) Shut(s State, reason uint32) { w.gate.shut(s, reason) }
 
 // AddReader lets the writer respect and wake a reader. It returns what RemoveReader wants.
-func (w *Writer) AddReader(cursor *os.File) (*Peer, error) {
+func (w *Writer) AddReader(cursor *os.File) (*Peer, error) { return w.addReader(cursor, noButton) }
+
+// addReader owns the button once it succeeds.
+func (w *Writer) addReader(cursor *os.File, button int) (*Peer, error) {
 	if err := checkSealed(cursor); err != nil {
 		return nil, err
 	}
@@ -115,13 +120,16 @@ func (w *Writer) AddReader(cursor *os.File) (*Peer, error) {
 		return nil, errors.Join(fmt.Errorf("ring %s has %d readers, which is the limit", w.ring.info.Name, len(old)), m.unmap())
 	}
 	if n := len(w.retired); n > 0 {
-		place := w.retired[n-1].cursor.memory
-		if err := errors.Join(m.unmap(), place.replace(cursor)); err != nil {
+		left := w.retired[n-1].cursor
+		if err := errors.Join(m.unmap(), left.replace(cursor)); err != nil {
 			return nil, err
 		}
-		m, w.retired = place, w.retired[:n-1]
+		if button, err = left.replaceButton(button); err != nil {
+			return nil, err
+		}
+		m, w.retired = left.memory, w.retired[:n-1]
 	}
-	c := &Peer{m, m.word(offPosition), m.half(offAsleep)}
+	c := &Peer{m, m.word(offPosition), m.half(offAsleep), button}
 	now := append(slices.Clone(old), c)
 	w.readers.Store(&now)
 	return c, nil
@@ -145,7 +153,7 @@ func (w *Writer) RemoveReader(c *Peer) {
 // reap unmaps the cursors that the writing goroutine has left behind.
 func (w *Writer) reap() {
 	messages := w.ring.load(offWritten + 8*countMessages)
-	w.retired = slices.DeleteFunc(w.retired, func(r retired) bool { return messages >= r.at+2 && r.cursor.unmap() == nil })
+	w.retired = slices.DeleteFunc(w.retired, func(r retired) bool { return messages >= r.at+2 && r.cursor.close() == nil })
 }
 
 // Offer writes one message and publishes it. It never waits.
@@ -289,6 +297,11 @@ func (w *Writer) wake() {
 	w.counts[countBells]++
 	atomic.AddUint32(r.half(offBell), 1)
 	futexWake(r.half(offBell))
+	for _, c := range *w.readers.Load() {
+		if c.button != noButton && atomic.LoadUint32(c.asleep) != 0 {
+			c.ring(&w.rings)
+		}
+	}
 }
 
 // Close unmaps everything. No other method may be called any more.
@@ -297,10 +310,10 @@ func (w *Writer) Close() error {
 	defer w.mu.Unlock()
 	var errs []error
 	for _, c := range *w.readers.Load() {
-		errs = append(errs, c.unmap())
+		errs = append(errs, c.close())
 	}
 	for _, r := range w.retired {
-		errs = append(errs, r.cursor.unmap())
+		errs = append(errs, r.cursor.close())
 	}
 	w.readers.Store(new([]*Peer))
 	return errors.Join(append(errs, w.gate.close(), w.ring.unmap())...)
