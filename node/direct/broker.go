@@ -243,7 +243,7 @@ func (b *Broker) accept(ctx context.Context) error {
 		}
 		select {
 		case b.places <- struct{}{}:
-			b.peers.Go(func() { b.serve(channel.NewWire(c)) })
+			b.peers.Go(func() { b.serve(&peer{wire: channel.NewWire(c)}) })
 		default:
 			c.Close() // as many as may be have not said yet what they want
 		}

@@ -16,7 +16,7 @@ import (
 // forbid and touches nothing else.
 func (b *Broker) enforce() {
 	for p := range b.ends {
-		spec, v, no := b.rules.judge(p.in.name, p.service, p.side)
+		spec, v, no := b.judgeEnd(p)
 		switch {
 		case no == nil && spec.Kind != p.in.spec.Kind:
 			no = reason.New(reason.PolicyChanged, "channel.%s is of kind %s now", p.in.name, spec.Kind)
@@ -47,6 +47,9 @@ func (b *Broker) keepApart(l *lane) {
 	g := l.writer.in
 	for _, r := range l.readings {
 		v := b.verdict(l, r.service)
+		if r.reader != nil {
+			v = b.pairEnd(l, r.reader)
+		}
 		if v.Allowed {
 			continue
 		}

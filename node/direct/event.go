@@ -34,6 +34,7 @@ type Event struct {
 	Side       string      `json:"side,omitempty"`
 	Peer       string      `json:"peer,omitempty"` // the service at the other end of a pair
 	Link       uint64      `json:"link,omitempty"`
+	Node       string      `json:"node,omitempty"` // of a publisher on another host
 	PID        int         `json:"pid,omitempty"`
 	UID        int         `json:"uid,omitempty"`
 	User       string      `json:"user,omitempty"`

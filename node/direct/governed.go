@@ -345,15 +345,15 @@ func (b *Broker) subscribed(p *peer) error {
 
 // offer gives a subscriber a lane, if no rule keeps them apart and it has none of it.
 func (b *Broker) offer(l *lane, p *peer) {
-	if l.only != nil && l.only != p || p.over {
-		return
+	if l.only != nil && l.only != p || p.over || p.isFar() && l.writer.isFar() {
+		return // what comes from one host to another goes there by itself
 	}
 	for _, r := range l.readings {
 		if r.reader == p {
 			return
 		}
 	}
-	if v := b.verdict(l, p.service); !v.Allowed {
+	if v := b.pairEnd(l, p); !v.Allowed {
 		b.tell(Event{Kind: KeptApart, Channel: p.in.name, Service: l.service, Peer: p.service, Reason: v.Code, Rule: v.Rule, Bundle: v.Bundle.Short()}.of(p.process))
 		return
 	}
@@ -400,8 +400,11 @@ func (b *Broker) newReading(l *lane, p *peer) error {
 	}
 	l.readings[r.link] = r
 	k := channel.Packet{Type: channel.TypeLane, ID: r.link, Epoch: l.epoch, Way: channel.Read, Service: l.service}
-	if l.pair != nil {
+	switch {
+	case l.pair != nil:
 		k.Pair = l.pair.link
+	case l.writer.isFar():
+		k.Pair = channel.FarLane
 	}
 	return p.send(&k, l.data, r.cursor, r.gate.File())
 }

@@ -22,6 +22,7 @@ type peer struct {
 	rule    string
 	over    bool     // the loop is done with it
 	bye     bool     // it has said that it leaves
+	far     *Far     // of an end that stands for other hosts
 	button  *os.File // of the doorbell of a subscriber in a poll loop; nil: it has none
 }
 
@@ -41,9 +42,8 @@ type held struct {
 const heldMax = 256
 
 // serve is the goroutine of one connection: it reads, the loop decides.
-func (b *Broker) serve(w *channel.Wire) {
+func (b *Broker) serve(p *peer) {
 	started := time.Now()
-	p := &peer{wire: w}
 	a, err := b.arrival(p)
 	if err == nil {
 		b.awaitRules()
@@ -67,7 +67,7 @@ func (b *Broker) serve(w *channel.Wire) {
 	for _, h := range a.held {
 		channel.CloseAll(h.files)
 	}
-	w.Close()
+	p.wire.Close()
 	if p.process != nil {
 		p.process.fd.Close()
 	}
@@ -173,19 +173,12 @@ func (b *Broker) admit(p *peer, a asking, started time.Time) error {
 	if k.Hash != shm.Hash() {
 		return refuse(policy.Verdict{}, reason.New(reason.LayoutMismatch, "the program's ring layout is %016x, this direct node's %016x", k.Hash, shm.Hash()))
 	}
-	var err error
-	if p.service, err = serviceOf(b.deps.Programs, p.process, k.Service); err != nil {
-		return refuse(policy.Verdict{}, err)
+	spec, v, err := b.decide(p, k)
+	event.Service, event.Node = p.service, p.node()
+	if err != nil {
+		return refuse(v, err)
 	}
-	event.Service = p.service
-	spec, v, no := b.rules.judge(k.Channel, p.service, p.side)
-	if no == nil {
-		no = b.revocationOf(k.Channel, p.service)
-	}
-	if no != nil {
-		return refuse(v, no)
-	}
-	if len(b.ends) >= b.cfg.EndsMax || b.programs[p.process.pid] >= b.cfg.EndsPerProgramMax {
+	if len(b.ends) >= b.cfg.EndsMax || b.programs[p.process.pid] >= b.cfg.EndsPerProgramMax && !p.isFar() {
 		return refuse(v, reason.New(reason.ChannelBusy, "%d ends are attached, %d of this process; the limits are ends_max %d and ends_per_program_max %d",
 			len(b.ends), b.programs[p.process.pid], b.cfg.EndsMax, b.cfg.EndsPerProgramMax))
 	}
@@ -210,6 +203,29 @@ func (b *Broker) admit(p *peer, a asking, started time.Time) error {
 		return refuse(v, err)
 	}
 	return nil
+}
+
+// decide finds who asks, and whether they may.
+func (b *Broker) decide(p *peer, k *channel.Packet) (spec policy.Channel, v policy.Verdict, err error) {
+	var no *reason.Error
+	if p.far != nil {
+		p.side = p.far.Side
+		p.service, spec, v, no = b.judgeFar(k.Channel, p.far)
+	} else {
+		if p.service, err = serviceOf(b.deps.Programs, p.process, k.Service); err != nil {
+			return spec, v, err
+		}
+		if spec, v, no = b.rules.judge(k.Channel, p.service, p.side); no == nil {
+			no = b.revocationOf(k.Channel, p.service)
+		}
+	}
+	if no != nil {
+		return spec, v, no
+	}
+	if p.far != nil && spec.Kind == policy.RPC {
+		return spec, v, reason.New(reason.ChannelBusy, "channel %s is of kind rpc, whose calls stay on one host", k.Channel)
+	}
+	return spec, v, nil
 }
 
 // join gives the end what belongs to it. An error leaves nothing of it.

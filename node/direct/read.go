@@ -46,6 +46,8 @@ type RingReader struct {
 // End is who holds one side.
 type End struct {
 	Service    string    `json:"service"`
+	Node       string    `json:"node,omitempty"` // of an end that stands for other hosts
+	Far        bool      `json:"far,omitempty"`
 	PID        int       `json:"pid,omitempty"`
 	User       string    `json:"user,omitempty"`
 	Executable string    `json:"executable,omitempty"`
@@ -55,6 +57,10 @@ type End struct {
 
 func endOf(service string, p *peer) End {
 	e := End{Service: service}
+	if p.isFar() {
+		e.Far, e.Node, e.Since = true, p.nodes(), p.since
+		return e
+	}
 	if p != nil {
 		e.PID, e.User, e.Executable, e.Unit, e.Since = p.process.pid, p.process.user, p.process.executable, p.process.unit, p.since
 	}

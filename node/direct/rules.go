@@ -19,6 +19,15 @@ type Rules struct {
 
 // judge decides whether a service of this host may hold a side of a channel.
 func (r *Rules) judge(name, service string, side policy.Side) (policy.Channel, policy.Verdict, *reason.Error) {
+	node := ""
+	if r != nil {
+		node = r.Node
+	}
+	return r.judgeOn(name, service, node, side)
+}
+
+// judgeOn decides for a service of a node.
+func (r *Rules) judgeOn(name, service, node string, side policy.Side) (policy.Channel, policy.Verdict, *reason.Error) {
 	refuse := func(v policy.Verdict, code reason.Code, format string, args ...any) (policy.Channel, policy.Verdict, *reason.Error) {
 		v.Allowed, v.Code = false, code
 		return policy.Channel{}, v, reason.New(code, format, args...)
@@ -32,11 +41,11 @@ func (r *Rules) judge(name, service string, side policy.Side) (policy.Channel, p
 		return refuse(bundle, reason.NoSuchChannel, "the floor in force declares no channel %q", name)
 	}
 	who := r.Domain.Service(service)
-	if r.Revoked(who) || r.Revoked(r.Domain.Node(r.Node)) {
-		return refuse(bundle, reason.IdentityRevoked, "%s, or this host, is revoked", who.Short())
+	if r.Revoked(who) || r.Revoked(r.Domain.Node(node)) {
+		return refuse(bundle, reason.IdentityRevoked, "%s, or its host %s, is revoked", who.Short(), node)
 	}
-	if !r.Placed(service, r.Node) {
-		return refuse(bundle, reason.NotPlaced, "%s is not placed on %s", who.Short(), r.Node)
+	if !r.Placed(service, node) {
+		return refuse(bundle, reason.NotPlaced, "%s is not placed on %s", who.Short(), node)
 	}
 	v := r.Table.Attach(name, c, who, side)
 	if !v.Allowed {

@@ -51,7 +51,8 @@
 //	23 settled  link        a writer forgets the readers that were not named again
 //
 // A link is one end's hold on one lane. A lane's pair is, for rpc, the link of the lane that
-// goes the other way, else 0.
+// goes the other way, else 0; all ones says that the lane's publisher is on another host, and
+// that a message of type 0xffff in it is TypeLost.
 //
 // # Doorbells
 //

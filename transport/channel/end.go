@@ -88,7 +88,11 @@ func (e *end) open(ctx context.Context) error {
 
 // attach connects and asks, holding up what there is.
 func (e *end) attach(ctx context.Context) (*Wire, error) {
-	w, err := Dial(ctx, e.at)
+	dial := e.o.Dial
+	if dial == nil {
+		dial = func(ctx context.Context) (*Wire, error) { return Dial(ctx, e.at) }
+	}
+	w, err := dial(ctx)
 	if err != nil {
 		return nil, reason.New(reason.DirectUnreachable, "channel %s: %w; is `fire run --role direct` running on this host?", e.o.Channel, err)
 	}

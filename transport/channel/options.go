@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -17,7 +18,9 @@ type Options struct {
 	Socket  string // of the direct node; "" looks where it is by default
 	Channel string
 	Service string // "" is the only service that this program may attach as
-	Wait    string // overrides the channel's wait strategy: spin, spin-yield, adaptive; of a Subscriber also poll
+	// Dial reaches the direct node another way; nil: over Socket.
+	Dial func(ctx context.Context) (*Wire, error)
+	Wait string // overrides the channel's wait strategy: spin, spin-yield, adaptive; of a Subscriber also poll
 }
 
 // SocketName is the direct node's socket in the runtime folder of fire.
@@ -26,6 +29,9 @@ const SocketName = "attach"
 // socket is where the direct node listens: told, from the environment (FIRE_DIRECT), or
 // the first that exists of the system's and the user's.
 func (o *Options) socket() (string, error) {
+	if o.Dial != nil {
+		return "this process", nil
+	}
 	if o.Socket != "" {
 		return o.Socket, nil
 	}

@@ -39,7 +39,7 @@ type inLane struct {
 	Source
 	data, cursor *os.File
 	reader       *shm.Reader
-	pair         uint64 // of rpc: link of the lane that this end writes
+	pair         uint64 // of rpc: link of the lane that this end writes; or FarLane
 
 	handler *Handler // of the Poll under way
 	each    func(typ uint16, p []byte)
@@ -59,7 +59,8 @@ type Handler struct {
 	// Message is valid during the call only. Of an orders channel p is the ring's own
 	// memory: what is checked and then used is copied first.
 	Message func(from *Source, typ uint16, p []byte)
-	// Gap says that messages of a broadcast are lost: numbers first to last of that lane.
+	// Gap says that messages are lost: numbers first to last of that lane. Of a lane from
+	// another host it may also be what was lost on the way, by the publisher's numbers.
 	Gap func(from *Source, first, last uint64)
 	// Ended says that no more comes from a lane. Everything before was handed over, but
 	// when the channel is revoked or the ring corrupt.
@@ -275,7 +276,11 @@ func (s *Subscriber) takeLane(k *Packet, files []*os.File) error {
 		return err
 	}
 	l.each = func(typ uint16, p []byte) {
-		if l.handler.Message != nil {
+		if first, last, ok := l.lost(typ, p); ok {
+			if l.handler.Gap != nil {
+				l.handler.Gap(&l.Source, first, last)
+			}
+		} else if l.handler.Message != nil {
 			l.handler.Message(&l.Source, typ, p)
 		}
 	}
@@ -304,7 +309,7 @@ func openIn(k *Packet, files []*os.File) (*inLane, error) {
 	if err != nil {
 		return nil, errors.Join(err, data.Close(), cursor.Close())
 	}
-	l := &inLane{Source: Source{Service: k.Service}, data: data, cursor: cursor, reader: r}
+	l := &inLane{Source: Source{Service: k.Service}, data: data, cursor: cursor, reader: r, pair: k.Pair}
 	l.link.Store(k.ID)
 	return l, nil
 }
