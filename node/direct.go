@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fire/node/agent"
+	"fire/node/bridge"
 	"fire/node/catalog"
 	"fire/node/direct"
 	"fire/policy/id"
@@ -17,6 +18,7 @@ import (
 type directNode struct {
 	broker *direct.Broker
 	trail  *direct.Trail
+	bridge *bridge.Bridge
 	agent  *agent.Agent
 	self   id.Principal
 	log    *slog.Logger
@@ -24,7 +26,7 @@ type directNode struct {
 }
 
 // newDirectNode binds the attach socket.
-func newDirectNode(o hostOptions, a *agent.Agent, self id.Principal) (*directNode, error) {
+func newDirectNode(o hostOptions, s *socket, a *agent.Agent, self id.Principal) (*directNode, error) {
 	d := &directNode{agent: a, self: self, log: o.log}
 	var err error
 	dir := filepath.Join(o.conf.Node.Dir, "direct")
@@ -38,12 +40,15 @@ func newDirectNode(o hostOptions, a *agent.Agent, self id.Principal) (*directNod
 	if d.broker, err = direct.New(cfg, direct.Deps{Dir: dir, Programs: o.conf.Programs, Record: d.trail.Record, Log: o.log}); err != nil {
 		return nil, errors.Join(err, d.trail.Close())
 	}
+	if err := d.makeBridge(o.conf.Bridge, s); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
 	return d, nil
 }
 
 // parts in the order of their start.
 func (d *directNode) parts(name string) []part {
-	return []part{{name + " direct trail", d.trail.Run, stopGrace}, {name + " direct", d.broker.Run, stopGrace},
+	return []part{{name + " direct trail", d.trail.Run, stopGrace}, {name + " direct", d.broker.Run, stopGrace}, {name + " bridge", d.bridge.Run, stopGrace},
 		{name + " direct rules", d.follow, stopGrace}}
 }
 
@@ -56,6 +61,7 @@ func (d *directNode) follow(ctx context.Context) error {
 	update := func(v *catalog.View) {
 		ctx, cancel := context.WithTimeout(ctx, updateWithin)
 		defer cancel()
+		d.bridge.Update(bridgeRules(v, d.self))
 		if err := d.broker.Update(ctx, rulesOf(v, d.self)); err != nil && ctx.Err() == nil {
 			d.log.Error("the direct node took no catalogue", "version", v.State.Version, "err", err)
 		}

@@ -69,7 +69,7 @@ func newHost(o hostOptions, s *socket) (*host, error) {
 		return nil, fmt.Errorf("runtime folder: %w", err)
 	}
 	if slices.Contains(o.roles, config.RoleDirect) {
-		if h.direct, err = newDirectNode(o, h.agent, h.self); err != nil {
+		if h.direct, err = newDirectNode(o, s, h.agent, h.self); err != nil {
 			return nil, err
 		}
 	}

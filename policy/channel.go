@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,13 +25,15 @@ const (
 // by the proxies. Its lists are its allow rules; what no list names may not attach, and a
 // deny rule that covers a publisher and a subscriber keeps them apart here, too.
 type Channel struct {
-	Kind        ChannelKind  `toml:"kind" json:"kind"`               // must be given
-	Publishers  []string     `toml:"publishers" json:"publishers"`   // services that write; the callers of "rpc"
-	Subscribers []string     `toml:"subscribers" json:"subscribers"` // services that read; the server of "rpc"
-	Size        Size         `toml:"size" json:"size"`               // of one ring, rounded up to a power of two; default "4MiB"
-	Wait        WaitStrategy `toml:"wait" json:"wait"`               // of a reader that finds nothing; default "adaptive"; "poll" not for "rpc"
-	Audit       AuditMode    `toml:"audit" json:"audit"`             // default "digest-all"
-	Keep        Duration     `toml:"keep" json:"keep"`               // how long what a lost reader has not read holds its lane; default 5s, not for "broadcast"
+	Kind        ChannelKind  `toml:"kind" json:"kind"`                             // must be given
+	Publishers  []string     `toml:"publishers" json:"publishers"`                 // services that write; the callers of "rpc"
+	Subscribers []string     `toml:"subscribers" json:"subscribers"`               // services that read; the server of "rpc"
+	Size        Size         `toml:"size" json:"size"`                             // of one ring, rounded up to a power of two; default "4MiB"
+	Wait        WaitStrategy `toml:"wait" json:"wait"`                             // of a reader that finds nothing; default "adaptive"; "poll" not for "rpc"
+	Audit       AuditMode    `toml:"audit" json:"audit"`                           // default "digest-all"
+	Keep        Duration     `toml:"keep" json:"keep"`                             // how long what a lost reader has not read holds its lane; default 5s, not for "broadcast"
+	Groups      []string     `toml:"groups" json:"groups,omitempty"`               // multicast, "239.192.0.1:7500", one for each line between hosts; only for "broadcast"
+	Snapshot    uint16       `toml:"snapshot_type" json:"snapshot_type,omitempty"` // messages of this type say all that a newcomer from another host needs; 0: none
 	Description string       `toml:"description" json:"description,omitempty"`
 }
 
@@ -113,9 +116,36 @@ func (c Channel) Check(name string, bad func(field, text string)) {
 	if d := time.Duration(c.Keep); d < 0 || d > time.Hour {
 		say("keep", "%v is not 0s to 1h", d)
 	}
+	c.checkGroups(say)
 	if len(c.Description) > descriptionMax || !utf8.ValidString(c.Description) {
 		say("description", "is longer than %d bytes or not UTF-8", descriptionMax)
 	}
+}
+
+func (c Channel) checkGroups(say badFunc) {
+	if len(c.Groups) > 2 {
+		say("groups", "%d groups; there are two lines", len(c.Groups))
+	}
+	if len(c.Groups) > 0 && c.Kind != Broadcast {
+		say("groups", "only a broadcast goes to groups")
+	}
+	for _, g := range c.Groups {
+		if a, err := netip.ParseAddrPort(g); err != nil || !a.Addr().IsMulticast() || !a.Addr().Is4() || a.Port() == 0 {
+			say("groups", "%q is no IPv4 multicast address with a port, as \"239.192.0.1:7500\"", g)
+		}
+	}
+}
+
+// GroupAddresses are the groups; none when they are wrong.
+func (c Channel) GroupAddresses() (out []netip.AddrPort) {
+	for _, g := range c.Groups {
+		a, err := netip.ParseAddrPort(g)
+		if err != nil {
+			return nil
+		}
+		out = append(out, a)
+	}
+	return out
 }
 
 func checkEnds(say badFunc, field string, list []string) {

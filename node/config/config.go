@@ -8,6 +8,7 @@ import (
 
 	"fire/node/admin"
 	"fire/node/agent"
+	"fire/node/bridge"
 	"fire/node/control"
 	"fire/node/direct"
 	"fire/node/proxy"
@@ -33,6 +34,8 @@ type Config struct {
 	Proxy proxy.Config `toml:"proxy"`
 	// How programs of this host attach to channels, in the direct role.
 	Direct direct.Config `toml:"direct"`
+	// How channels go on to other hosts, in the direct role.
+	Bridge bridge.Config `toml:"bridge"`
 	// Which programs of this host are which service, by the service's name.
 	Programs map[string]direct.Program `toml:"program"`
 	// The unix socket that the inspection verbs ask.
@@ -120,6 +123,7 @@ func Default() Config {
 		Agent:   agent.Default(),
 		Proxy:   proxy.Default(),
 		Direct:  direct.Default(),
+		Bridge:  bridge.Default(),
 		Admin:   admin.Default(),
 		Log:     Log{Format: "auto"},
 		QUIC:    quic.Default(),
@@ -155,6 +159,7 @@ func (c *Config) check(section func(table string) func(key, problem string)) {
 		}
 	}
 	c.Direct.Check(section("direct"))
+	c.Bridge.Check(section("bridge"))
 	for name, p := range c.Programs {
 		p.Check(section("program." + name))
 		if _, err := id.ParseName(name); err != nil {

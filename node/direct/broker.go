@@ -45,6 +45,8 @@ type Broker struct {
 	places  chan struct{} // of connections that have not said what they want
 	ruled   chan struct{} // closed when there is a catalogue
 
+	demand demand
+
 	rules     *Rules
 	channels  map[string]*governed
 	ends      map[*peer]struct{}
@@ -85,7 +87,7 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 	}
 	b := &Broker{cfg: cfg, deps: deps, ln: ln, path: cfg.Socket, do: make(chan func(), queueMax), stopped: make(chan struct{}),
 		places: make(chan struct{}, arrivalsMax), ruled: make(chan struct{}), channels: map[string]*governed{}, ends: map[*peer]struct{}{},
-		programs: map[int]int{}, revoked: map[revocation]Revocation{}}
+		programs: map[int]int{}, revoked: map[revocation]Revocation{}, demand: demand{changed: make(chan struct{})}}
 	if err := b.loadRevoked(); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
@@ -158,8 +160,10 @@ func (b *Broker) loop(ctx context.Context, accepted <-chan error) error {
 		select {
 		case f := <-b.do:
 			f()
+			b.demanded()
 		case <-tick.C:
 			b.tick(b.deps.Now())
+			b.demanded()
 		case err := <-accepted:
 			return fmt.Errorf("attach socket: %w", err)
 		case <-ctx.Done():

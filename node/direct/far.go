@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"fire/policy"
 	"fire/policy/reason"
@@ -130,3 +131,46 @@ func (p *peer) nodes() string {
 	}
 	return strings.Join(out, ",")
 }
+
+// demand is which channels programs of this host read.
+type demand struct {
+	dirty bool // of the loop
+
+	mu      sync.Mutex // guards what follows; alone
+	names   []string
+	changed chan struct{}
+}
+
+// Subscribed names the channels that programs of this host read, sorted. changed is closed
+// when they are others.
+func (b *Broker) Subscribed() (names []string, changed <-chan struct{}) {
+	b.demand.mu.Lock()
+	defer b.demand.mu.Unlock()
+	return b.demand.names, b.demand.changed
+}
+
+// demanded finds the names anew when an end has come or gone.
+func (b *Broker) demanded() {
+	d := &b.demand
+	if !d.dirty {
+		return
+	}
+	d.dirty = false
+	var names []string
+	for p := range b.ends {
+		if p.side == policy.Subscribe && !p.isFar() && !slices.Contains(names, p.in.name) {
+			names = append(names, p.in.name)
+		}
+	}
+	slices.Sort(names)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !slices.Equal(names, d.names) {
+		d.names = names
+		close(d.changed)
+		d.changed = make(chan struct{})
+	}
+}
+
+// Tell puts something that has happened outside into the trail, in its order.
+func (b *Broker) Tell(e Event) { b.post(func() { b.tell(e) }) }

@@ -444,6 +444,7 @@ func (b *Broker) leave(p *peer, code reason.Code) {
 	}
 	p.over = true
 	delete(b.ends, p)
+	b.demand.dirty = true
 	if b.programs[p.process.pid]--; b.programs[p.process.pid] <= 0 {
 		delete(b.programs, p.process.pid)
 	}

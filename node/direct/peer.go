@@ -196,6 +196,7 @@ func (b *Broker) admit(p *peer, a asking, started time.Time) error {
 	g.spec, p.in, p.rule, p.since = spec, g, v.Rule, b.deps.Now()
 	b.channels[k.Channel] = g
 	b.ends[p] = struct{}{}
+	b.demand.dirty = true
 	b.programs[p.process.pid]++
 	b.counts.Attached++
 	if err := b.join(p, a); err != nil {

@@ -44,6 +44,7 @@ var floors = map[string]struct {
 	"node/control":            {6, "the control role"},
 	"node/agent":              {6, "a node's side of the link to control"},
 	"node/direct":             {6, "the direct role: who may hold which ring"},
+	"node/bridge":             {6, "channels between hosts: rings that go on over encrypted datagrams"},
 	"node/proxy":              {6, "the data path"},
 	"node/config":             {7, "mesh.toml"},
 	"node/unit":               {7, "systemd units and notification"},

@@ -11,6 +11,7 @@ import (
 const (
 	ALPNMesh    = "fire-mesh/1"    // proxy to proxy
 	ALPNControl = "fire-control/1" // node to control
+	ALPNBridge  = "fire-bridge/1"  // direct node to direct node
 	ALPNJoin    = "fire-join/1"    // a host that has a token and nothing else
 )
 

@@ -277,7 +277,7 @@ func (r *Receiver) passed(body []byte) {
 func (r *Receiver) deliver(body []byte) bool {
 	d, frames, _ := parseData(body)
 	if r.offset == 0 {
-		r.continues(d, frames)
+		r.continues(d)
 	}
 	rest := frames[r.offset:]
 	for len(rest) > 0 {
@@ -298,12 +298,15 @@ func (r *Receiver) deliver(body []byte) bool {
 }
 
 // continues finds out what is lost before a packet.
-func (r *Receiver) continues(d dataHead, frames []byte) {
-	if !r.gap {
-		return
+func (r *Receiver) continues(d dataHead) {
+	expected := r.message
+	if r.inside {
+		expected++ // the one that has begun
 	}
-	r.gap, r.inside = false, false
-	r.lose(d.message)
+	if r.gap || d.message > expected { // the latter: lost before they came to the sender
+		r.gap, r.inside = false, false
+		r.lose(d.message)
+	}
 }
 
 // lose reports that the messages before one are lost.
@@ -365,7 +368,7 @@ func (r *Receiver) seen(now int64, h heartbeat) {
 		r.leap(r.oldest)
 		r.drain(now)
 	}
-	if r.gap && r.next == h.next && h.message > 0 { // nothing follows that would show it
+	if r.next == h.next && h.message > r.message && !r.blocked { // nothing follows that would show it
 		r.gap = false
 		r.lose(h.message)
 	}

@@ -115,6 +115,7 @@ type Peer struct {
 	opener *opener
 	target *target // its own; nil in a group
 	tagged bool
+	also   netip.AddrPort // where a group's datagrams go, too, for it
 
 	next    uint64
 	window  uint64
@@ -346,6 +347,15 @@ func (s *Sender) emit(now int64, t *target, typ uint8, payload []byte) {
 			s.out.Send(line, to, b)
 		}
 	}
+	if t != s.group {
+		return
+	}
+	for _, p := range s.peers {
+		if p.also.IsValid() {
+			s.stats.Datagrams++
+			s.out.Send(0, p.also, b)
+		}
+	}
 }
 
 // Input takes what a receiver has said.
@@ -512,6 +522,34 @@ func (s *Sender) Drained() bool {
 	return s.fill == 0
 }
 
+// Room is how many messages are taken for sure, however long they are.
+func (s *Sender) Room() int {
+	if s.gate == forever {
+		return 1 << 20
+	}
+	most := uint64((frameHeadBytes+MessageBytesMax)/(s.room-dataHeadBytes-frameHeadBytes)) + 2
+	if s.next+most > s.gate {
+		return 0
+	}
+	return int((s.gate - s.next) / most)
+}
+
+// Skip says that messages are lost before they came here: receivers have an exact gap.
+func (s *Sender) Skip(now int64, messages uint64) {
+	s.close(now)
+	s.message += messages
+	s.beatAt, s.pause = min(s.beatAt, now+heartbeatFirst), heartbeatFirst
+}
+
+// Redirect sends what is for a receiver elsewhere from now on; in a group, also.
+func (s *Sender) Redirect(p *Peer, to netip.AddrPort) {
+	if p.target != nil {
+		p.target.to = [LinesMax]netip.AddrPort{to}
+	} else {
+		p.also = to
+	}
+}
+
 // Stats are the counts.
 func (s *Sender) Stats() SenderStats { return s.stats }
 
@@ -530,6 +568,9 @@ func (p *Peer) Gone() bool { return p.gone }
 
 // Silent tells whether it has said nothing for SilentAfter.
 func (p *Peer) Silent(now int64) bool { return now-p.heard > int64(SilentAfter) }
+
+// Heard is when it has last said anything.
+func (p *Peer) Heard() int64 { return p.heard }
 
 // PeerStats is what a sender knows of a receiver.
 type PeerStats struct {

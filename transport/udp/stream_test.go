@@ -243,3 +243,57 @@ func TestLongestMessageAndOneByteMore(t *testing.T) {
 		t.Error(len(e.ear.got), e.r.Stats())
 	}
 }
+
+// TestSkippedMessagesAreAGap loses messages before the sender has them, with and without
+// traffic after.
+func TestSkippedMessagesAreAGap(t *testing.T) {
+	w := newWorld(t, 5)
+	w.loss = 0.05
+	x := w.sender(SenderConfig{Flow: FlowMin})
+	e := x.join(1, nil)
+	x.send(110)
+	for range 2 {
+		x.s.Skip(w.now, 7)
+		x.count += 7
+		x.send(100)
+	}
+	x.s.Skip(w.now, 3)
+	x.count += 3
+	x.run(200 * time.Millisecond)
+	if len(e.ear.gaps) != 3 || e.ear.next != x.count || len(e.ear.got) != 310 {
+		t.Errorf("gaps %v, next %d of %d", e.ear.gaps, e.ear.next, x.count)
+	}
+}
+
+// TestRedirectedReceiverMissesNothing sends elsewhere what finds no way.
+func TestRedirectedReceiverMissesNothing(t *testing.T) {
+	w := newWorld(t, 5)
+	x := w.sender(SenderConfig{Flow: FlowMin})
+	e := x.join(1, nil)
+	x.send(10)
+	other := addr(555)
+	w.at[other] = w.at[e.at]
+	w.at[e.at] = nil
+	x.run(20 * time.Millisecond)
+	x.s.Redirect(e.peer, other)
+	x.send(100)
+	x.run(20 * time.Millisecond)
+	if len(e.ear.got) != 110 {
+		t.Error(len(e.ear.got))
+	}
+}
+
+func TestRoomIsForTheLongest(t *testing.T) {
+	w := newWorld(t, 5)
+	x := w.sender(SenderConfig{Flow: FlowMin, Window: 1024})
+	x.join(1, nil)
+	n := x.s.Room()
+	if n == 0 {
+		t.Fatal("no room in an empty window")
+	}
+	for range n {
+		if r := x.s.Offer(w.now, 1, make([]byte, MessageBytesMax)); r != Sent {
+			t.Fatal(r)
+		}
+	}
+}

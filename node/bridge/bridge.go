@@ -1,0 +1,337 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"fire/policy"
+	"fire/policy/id"
+	"fire/policy/reason"
+	"fire/transport"
+	"fire/transport/channel"
+)
+
+// End is a service on a node.
+type End struct{ Service, Node string }
+
+// Local is the direct node of this host.
+type Local interface {
+	// Attach gives a way to attach as somebody of another host: as the one publisher, or as
+	// all the subscribers. Represent changes who they are.
+	Attach(side policy.Side, ends []End) (wire *channel.Wire, represent func(context.Context, []End) error, err error)
+	// Subscribed names the channels that programs of this host read now; its second result
+	// is closed when that has changed.
+	Subscribed() (channels []string, changed <-chan struct{})
+}
+
+// Host is another host with a direct node.
+type Host struct {
+	Address string // of its mesh socket
+}
+
+// Rules is what the mesh says: one version of the catalogue. It never changes.
+type Rules struct {
+	Version  uint64
+	Domain   id.Domain
+	Node     string // this host
+	Channels map[string]policy.Channel
+	Table    *policy.Table
+	Revoked  func(id.Principal) bool
+	Placed   func(service, node string) bool
+	Hosts    map[string]Host // the other ones
+}
+
+// Deps is what the bridge needs of its surroundings.
+type Deps struct {
+	Local    Local
+	Dial     func(ctx context.Context, node, address string) (transport.Session, error) // proves the node
+	Sessions <-chan transport.Session                                                   // that other nodes have opened
+	Address  netip.Addr                                                                 // of the mesh's socket, for want of lines
+	Tell     func(Fact)                                                                 // for the audit trail; must not wait long
+	Log      *slog.Logger
+}
+
+// Fact is something that the audit trail is told.
+type Fact struct {
+	Kind    string // opened, blocked, lost, closed, refused
+	Channel string
+	Service string
+	Node    string
+	Detail  string
+	Reason  reason.Code
+}
+
+// Bridge carries channels between this host and others.
+type Bridge struct {
+	cfg   Config
+	deps  Deps
+	lines []netip.Addr
+
+	rules   atomic.Pointer[Rules]
+	changed chan struct{} // of one: rules changed
+
+	work  sync.WaitGroup
+	links links
+
+	mu      sync.Mutex // guards the two maps; alone
+	exports map[string]*export
+	pulls   map[pullKey]*pull
+	serving int
+}
+
+// New checks the lines. It starts nothing.
+func New(cfg Config, deps Deps) (*Bridge, error) {
+	b := &Bridge{cfg: cfg, deps: deps, changed: make(chan struct{}, 1), exports: map[string]*export{}, pulls: map[pullKey]*pull{}}
+	for _, l := range cfg.Lines {
+		a, err := netip.ParseAddr(l)
+		if err != nil {
+			return nil, err
+		}
+		b.lines = append(b.lines, a)
+	}
+	b.links.b = b
+	b.links.open = map[string]*link{}
+	return b, nil
+}
+
+// Update puts a version of the catalogue in force. What it forbids ends before long.
+func (b *Bridge) Update(r *Rules) {
+	b.rules.Store(r)
+	select {
+	case b.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Run carries until ctx ends.
+func (b *Bridge) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer b.work.Wait()
+	defer cancel()
+	defer b.links.close()
+	for {
+		names, demand := b.deps.Local.Subscribed()
+		b.reconcile(ctx, names)
+		select {
+		case <-b.changed:
+			b.enforce()
+		case <-demand:
+		case s := <-b.deps.Sessions:
+			b.links.cut(s) // revoked ones, at once
+			b.work.Go(func() { b.serve(ctx, s) })
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// reconcile starts and stops pulls, until there is one for each channel that is read here
+// and each host that may publish on it.
+func (b *Bridge) reconcile(ctx context.Context, names []string) {
+	wanted := map[pullKey]string{}
+	if r := b.rules.Load(); r != nil {
+		for _, name := range names {
+			for node, h := range r.Hosts {
+				if r.publishes(name, node) && len(wanted) < b.cfg.PeersMax {
+					wanted[pullKey{name, node}] = h.Address
+				}
+			}
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for k, p := range b.pulls {
+		if at, ok := wanted[k]; !ok || at != p.address {
+			p.cancel()
+			delete(b.pulls, k)
+		}
+	}
+	for k, at := range wanted {
+		if b.pulls[k] == nil {
+			ctx, cancel := context.WithCancel(ctx)
+			p := &pull{b: b, pullKey: k, address: at, cancel: cancel}
+			b.pulls[k] = p
+			b.work.Go(func() { p.run(ctx) })
+		}
+	}
+}
+
+// publishes tells whether some service of a node may publish on a channel that goes from
+// host to host.
+func (r *Rules) publishes(name, node string) bool {
+	c := r.Channels[name]
+	return c.Kind != "" && c.Kind != policy.RPC && !r.Revoked(r.Domain.Node(node)) &&
+		slices.ContainsFunc(c.Publishers, func(s string) bool { return r.Placed(s, node) && !r.Revoked(r.Domain.Service(s)) })
+}
+
+// subscribers are the services of a node that may read a channel.
+func (r *Rules) subscribers(name, node string) (out []string) {
+	c := r.Channels[name]
+	if c.Kind == "" || c.Kind == policy.RPC || r.Revoked(r.Domain.Node(node)) {
+		return nil
+	}
+	for _, s := range c.Subscribers {
+		if r.Placed(s, node) && !r.Revoked(r.Domain.Service(s)) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// pair tells whether any of the subscribers may read what a service publishes.
+func (r *Rules) pair(name, publisher string, subscribers []string) bool {
+	for _, s := range subscribers {
+		if r.Table.Pair(name, r.Domain.Service(publisher), r.Domain.Service(s)).Allowed {
+			return true
+		}
+	}
+	return false
+}
+
+// enforce ends what the rules in force forbid.
+func (b *Bridge) enforce() {
+	r := b.rules.Load()
+	b.links.enforce(r)
+	b.mu.Lock()
+	exports := make([]*export, 0, len(b.exports))
+	for _, e := range b.exports {
+		exports = append(exports, e)
+	}
+	b.mu.Unlock()
+	for _, e := range exports {
+		e.post(func() { e.enforce(r) })
+	}
+}
+
+// serve answers a session of another node until it ends.
+func (b *Bridge) serve(ctx context.Context, s transport.Session) {
+	stop := context.AfterFunc(ctx, func() { s.Close(reason.Shutdown, "the direct node stops") })
+	defer stop()
+	defer b.links.forget(s)
+	var streams sync.WaitGroup
+	defer streams.Wait()
+	for {
+		st, err := s.Accept(ctx)
+		if err != nil {
+			return
+		}
+		if !b.enter() {
+			st.Cancel(reason.TooManyStreams)
+			continue
+		}
+		streams.Go(func() {
+			defer b.leave()
+			b.answer(ctx, s, st)
+		})
+	}
+}
+
+func (b *Bridge) enter() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.serving >= b.cfg.PeersMax {
+		return false
+	}
+	b.serving++
+	return true
+}
+
+func (b *Bridge) leave() {
+	b.mu.Lock()
+	b.serving--
+	b.mu.Unlock()
+}
+
+// answer serves one want.
+func (b *Bridge) answer(ctx context.Context, s transport.Session, st transport.Stream) {
+	node := s.Peer().Name
+	w, err := readWant(st)
+	if err != nil {
+		st.Cancel(reason.Of(err, reason.FrameMalformed))
+		return
+	}
+	r := b.rules.Load()
+	var ends []End
+	if r != nil {
+		for _, service := range r.subscribers(w.Channel, node) {
+			ends = append(ends, End{service, node})
+		}
+	}
+	if len(ends) == 0 {
+		b.tell(Fact{Kind: "refused", Channel: w.Channel, Node: node, Reason: reason.DeniedByDefault, Detail: "no service of that host may subscribe"})
+		sendRefusal(st, reason.New(reason.DeniedByDefault, "channel %s lets no service of %s subscribe", w.Channel, node))
+		return
+	}
+	p := newPuller(node, s, st, w, ends)
+	e, err := b.exportOf(ctx, w.Channel, p)
+	if err != nil {
+		sendRefusal(st, err)
+		return
+	}
+	p.talk(e)
+	e.post(func() { e.remove(p) })
+}
+
+// exportOf finds or begins the export of a channel, with its newest puller.
+func (b *Bridge) exportOf(ctx context.Context, name string, p *puller) (*export, error) {
+	for {
+		b.mu.Lock()
+		e := b.exports[name]
+		if e == nil {
+			e = newExport(b, name)
+			b.exports[name] = e
+			b.work.Go(func() {
+				e.run(ctx, p.ends)
+				b.mu.Lock()
+				delete(b.exports, name)
+				b.mu.Unlock()
+				close(e.over)
+			})
+		}
+		b.mu.Unlock()
+		var refusal error
+		done := make(chan struct{})
+		if e.post(func() { refusal = e.add(p); close(done) }) {
+			select {
+			case <-done:
+				return e, refusal
+			case <-e.ended:
+			}
+		}
+		if err := e.err(); err != nil {
+			return nil, err
+		}
+		select {
+		case <-e.over: // it had just ended: again
+		case <-ctx.Done():
+			return nil, &reason.Error{Code: reason.Shutdown, Detail: "the direct node stops"}
+		}
+	}
+}
+
+func (b *Bridge) tell(f Fact) {
+	b.deps.Log.Info("bridge "+f.Kind, "channel", f.Channel, "svc", f.Service, "node", f.Node, "reason", f.Reason.String(), "detail", f.Detail)
+	b.deps.Tell(f)
+}
+
+// addresses are where this host's sockets are bound for a session.
+func (b *Bridge) addresses(s transport.Session) ([]netip.Addr, error) {
+	if len(b.lines) > 0 {
+		return b.lines, nil
+	}
+	a := b.deps.Address
+	if !a.IsValid() || a.IsUnspecified() {
+		var err error
+		if a, err = towards(s.RemoteAddr()); err != nil {
+			return nil, err
+		}
+	}
+	return []netip.Addr{a}, nil
+}
+
+var errOver = errors.New("the bridge is over")

@@ -1,0 +1,65 @@
+package bridge
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"fire/transport/udp"
+)
+
+// Config is the [bridge] table of mesh.toml: how channels go on to other hosts.
+type Config struct {
+	// Lines are this host's addresses for datagrams, one, or two on networks of their own (A
+	// and B), which then carry the same. Unit: IP addresses. Default: [], which is the
+	// address of the mesh's socket. Needs a restart.
+	Lines []string `toml:"lines"`
+	// PortFirst and PortLast are the UDP ports that are used, one for each channel and peer.
+	// Unit: ports. Default: 0, which is any. Needs a restart.
+	PortFirst int `toml:"port_first"`
+	PortLast  int `toml:"port_last"`
+	// DatagramBytes is how long a datagram is at most. Unit: bytes. Default: 1408, which
+	// every Ethernet carries. Needs a restart.
+	DatagramBytes int `toml:"datagram_bytes"`
+	// Window is how many packets are kept for repair. Unit: packets, a power of two.
+	// Default: 4096. Needs a restart.
+	Window int `toml:"window"`
+	// SpinMax is how long a bridge looks for the next message before it sleeps. Unit:
+	// duration. Default: "20us". Needs a restart.
+	SpinMax time.Duration `toml:"spin_max"`
+	// PeersMax bounds channels times hosts, each way. Unit: streams. Default: 256. Needs a
+	// restart.
+	PeersMax int `toml:"peers_max"`
+}
+
+// Default is the configuration of an empty file.
+func Default() Config {
+	return Config{DatagramBytes: 1408, Window: 4096, SpinMax: 20 * time.Microsecond, PeersMax: 256}
+}
+
+// Check reports every value that makes no sense.
+func (c *Config) Check(bad func(key, problem string)) {
+	if len(c.Lines) > udp.LinesMax {
+		bad("lines", fmt.Sprintf("%d lines, %d are legal", len(c.Lines), udp.LinesMax))
+	}
+	for _, l := range c.Lines {
+		if a, err := netip.ParseAddr(l); err != nil || a.IsUnspecified() || a.IsMulticast() {
+			bad("lines", fmt.Sprintf("%q is no IP address of this host", l))
+		}
+	}
+	if c.PortFirst < 0 || c.PortLast > 65535 || c.PortFirst > c.PortLast || (c.PortFirst == 0) != (c.PortLast == 0) {
+		bad("port_first", fmt.Sprintf("%d to port_last %d is no range of ports", c.PortFirst, c.PortLast))
+	}
+	if c.DatagramBytes < udp.DatagramBytesMin || c.DatagramBytes > udp.DatagramBytesMax {
+		bad("datagram_bytes", fmt.Sprintf("%d is outside %d to %d", c.DatagramBytes, udp.DatagramBytesMin, udp.DatagramBytesMax))
+	}
+	if c.Window < 128 || c.Window > 65536 || c.Window&(c.Window-1) != 0 {
+		bad("window", fmt.Sprintf("%d is no power of two from 128 to 65536", c.Window))
+	}
+	if c.SpinMax < 0 || c.SpinMax > 100*time.Millisecond {
+		bad("spin_max", fmt.Sprintf("%v is outside 0s to 100ms", c.SpinMax))
+	}
+	if c.PeersMax < 1 || c.PeersMax > 4096 {
+		bad("peers_max", fmt.Sprintf("%d is outside 1 to 4096", c.PeersMax))
+	}
+}

@@ -1,0 +1,485 @@
+package bridge
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fire/policy"
+	"fire/policy/reason"
+	"fire/transport"
+	"fire/transport/channel"
+	"fire/transport/shm"
+	"fire/transport/udp"
+)
+
+// pullKey is a channel that this host reads, and a host that publishes on it.
+type pullKey struct{ channel, node string }
+
+// pull brings a channel from another host: for each publisher there a publisher here, as
+// far as the direct node of this host lets it.
+type pull struct {
+	b *Bridge
+	pullKey
+	address string
+	cancel  context.CancelFunc
+	state   atomic.Pointer[[]PathState]
+	why     atomic.Pointer[reason.Error]
+
+	// of one attempt; its goroutine owns them
+	want    *want
+	session transport.Session
+	stream  transport.Stream
+	port    *port
+	frames  chan frame
+	out     chan []byte
+	ins     []*inLane
+	group   *port // multicast sockets, once a lane is of a group
+	now     int64
+	statAt  int64
+}
+
+type frame struct {
+	note     *note
+	datagram []byte
+}
+
+// inLane is one publisher of the other host.
+type inLane struct {
+	pull      *pull
+	lane      *lane
+	receiver  *udp.Receiver
+	publisher *channel.Publisher
+	since     int64
+	overQUIC  bool
+	done      *reason.Error // why nothing more comes of it
+	lost      uint64        // gaps that the ring had no room for: told with the next
+	lostFirst uint64
+	lostLast  uint64
+}
+
+const (
+	pullAgainMin  = 50 * time.Millisecond
+	pullAgainMost = 2 * time.Second
+	framesWaiting = 1024
+	insMax        = 64
+	// blockedAfter is how long a lane may bring no datagram before the session carries it.
+	blockedAfter = int64(700 * time.Millisecond)
+)
+
+// run pulls again and again until nobody reads here any more.
+func (p *pull) run(ctx context.Context) {
+	pause := time.Duration(0)
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+		began := time.Now()
+		err := p.once(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		e, ok := errors.AsType[*reason.Error](err)
+		if !ok {
+			e = reason.New(reason.PeerUnreachable, "%w", err)
+		}
+		p.why.Store(e)
+		p.state.Store(nil)
+		p.b.deps.Log.Warn("a channel does not come from another host", "channel", p.channel, "node", p.node, "reason", e.Code.String(), "err", e.Detail)
+		if pause = max(2*pause, pullAgainMin); time.Since(began) > pullAgainMost {
+			pause = pullAgainMin
+		}
+		t.Reset(min(pause, pullAgainMost))
+	}
+}
+
+// once pulls until something ends it.
+func (p *pull) once(ctx context.Context) (err error) {
+	if p.session, err = p.b.links.session(ctx, p.node, p.address); err != nil {
+		return err
+	}
+	addresses, err := p.b.addresses(p.session)
+	if err != nil {
+		return err
+	}
+	if p.port, err = openPort(p.b.cfg, addresses); err != nil {
+		return err
+	}
+	opening, cancel := context.WithTimeout(ctx, dialWithin)
+	p.stream, err = p.session.Open(opening)
+	cancel()
+	if err != nil {
+		return errors.Join(err, p.port.close())
+	}
+	p.want = &want{Version: protocolVersion, Channel: p.channel, To: p.port.at(), Datagrams: p.b.cfg.DatagramBytes, Window: p.b.cfg.Window, Salt: newSalt()}
+	p.frames, p.out = make(chan frame, framesWaiting), make(chan []byte, framesMax)
+	var work sync.WaitGroup
+	stop := make(chan struct{})
+	var readErr error
+	work.Go(func() { readErr = p.read(stop) })
+	work.Go(func() { p.write(stop) })
+	p.say(&note{Want: p.want})
+	err = p.loop(ctx)
+	p.end(err)
+	close(stop)
+	p.stream.Cancel(reason.PeerClosed)
+	work.Wait()
+	if err == nil {
+		err = readErr
+	}
+	return errors.Join(err, p.port.close())
+}
+
+// end closes what this attempt has opened here.
+func (p *pull) end(err error) {
+	for _, l := range p.ins {
+		l.close(reason.New(reason.Of(err, reason.PeerLost), "the way to %s has ended", p.node))
+	}
+	p.ins = nil
+	if p.group != nil {
+		_ = p.group.close()
+		p.group = nil
+	}
+}
+
+// read takes frames from the stream, and leaves the rest there while the loop is behind.
+func (p *pull) read(stop chan struct{}) error {
+	defer p.port.ring()
+	defer close(p.frames)
+	for {
+		n, datagram, err := readFrame(p.stream)
+		if err != nil {
+			return err
+		}
+		select {
+		case p.frames <- frame{n, datagram}:
+			p.port.ring()
+		case <-stop:
+			return nil
+		}
+	}
+}
+
+func (p *pull) write(stop chan struct{}) {
+	for {
+		select {
+		case b := <-p.out:
+			if p.stream.SetWriteDeadline(time.Now().Add(writeWithin)) != nil {
+				return
+			}
+			if _, err := p.stream.Write(b); err != nil {
+				p.stream.Cancel(reason.PeerLost) // read ends, and so the loop
+				return
+			}
+		case <-stop:
+			return
+		}
+	}
+}
+
+func (p *pull) say(n *note) {
+	b, err := appendNote(nil, n)
+	if err != nil {
+		p.stream.Cancel(reason.FrameOversized)
+		return
+	}
+	select {
+	case p.out <- b:
+	default:
+		p.stream.Cancel(reason.SlowReader)
+	}
+}
+
+// loop is one turn after the other: datagrams, frames, what is due.
+func (p *pull) loop(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, p.port.ring)
+	defer stop()
+	busyUntil := int64(0)
+	for ctx.Err() == nil {
+		p.now = time.Now().UnixNano()
+		n := p.port.receive(p.datagram)
+		if p.group != nil {
+			n += p.group.receive(p.datagram)
+		}
+		took, err := p.take(ctx)
+		if err != nil {
+			return err
+		}
+		n += took
+		next := p.tick()
+		switch {
+		case n > 0:
+			busyUntil = p.now + int64(p.b.cfg.SpinMax)
+		case p.now >= busyUntil && p.group != nil:
+			p.port.waitBoth(time.Duration(next-p.now), p.group)
+		case p.now >= busyUntil:
+			p.port.wait(time.Duration(next-p.now), nil)
+		}
+	}
+	return nil
+}
+
+func (p *pull) datagram(line int, b []byte) {
+	id, ok := udp.Index(b)
+	if !ok {
+		return
+	}
+	for _, l := range p.ins {
+		if l.lane.ID == id {
+			l.receiver.Input(p.now, line, b)
+			return
+		}
+	}
+}
+
+// take handles what the stream has brought.
+func (p *pull) take(ctx context.Context) (n int, err error) {
+	for range framesWaiting {
+		select {
+		case f, ok := <-p.frames:
+			if !ok {
+				return n, reason.New(reason.PeerLost, "the stream from %s has ended", p.node)
+			}
+			n++
+			if f.datagram != nil {
+				p.datagram(0, f.datagram)
+			} else if err := p.heard(ctx, f.note); err != nil {
+				return n, err
+			}
+		default:
+			return n, nil
+		}
+	}
+	return n, nil
+}
+
+func (p *pull) heard(ctx context.Context, n *note) error {
+	switch {
+	case n.Lane != nil:
+		return p.open(ctx, n.Lane)
+	case n.Gone != nil:
+		if l := p.find(n.Gone.ID); l != nil {
+			l.done = &reason.Error{Code: reason.PeerClosed, Detail: "the publisher on " + p.node + " has ended"}
+		}
+	case n.Epoch != nil:
+		if l := p.find(n.Epoch.ID); l != nil {
+			if err := l.receiver.Epoch(p.now, n.Epoch.Epoch, udp.Secret(n.Epoch.Secret)); err != nil {
+				return err
+			}
+			p.say(&note{Taken: &taken{n.Epoch.ID, n.Epoch.Epoch}})
+		}
+	case n.Refused != nil:
+		return &reason.Error{Code: n.Refused.Reason, Detail: p.node + ": " + n.Refused.Text}
+	default:
+		return reason.New(reason.FrameMalformed, "%s says what only this side may", p.node)
+	}
+	return nil
+}
+
+func (p *pull) find(id uint32) *inLane {
+	for _, l := range p.ins {
+		if l.lane.ID == id {
+			return l
+		}
+	}
+	return nil
+}
+
+// open begins to receive a lane, if this host's direct node lets its service publish here.
+func (p *pull) open(ctx context.Context, k *lane) error {
+	r := p.b.rules.Load()
+	if len(p.ins) >= insMax || p.find(k.ID) != nil || len(k.From) > len(p.port.lines) {
+		return reason.New(reason.FrameMalformed, "%s offers lane %d twice, or more than %d, or more lines than were wanted", p.node, k.ID, insMax)
+	}
+	if !r.Placed(k.Service, p.node) {
+		return reason.New(reason.NotPlaced, "%s says to be %s, which is not placed there", p.node, k.Service)
+	}
+	l := &inLane{pull: p, lane: k, since: p.now}
+	there, err := secretOf(p.session, p.want, k, true)
+	back, berr := secretOf(p.session, p.want, k, false)
+	if err = errors.Join(err, berr); err != nil {
+		return err
+	}
+	cfg := udp.ReceiverConfig{DatagramBytes: k.Datagrams, Window: k.Window, Lines: len(k.From), Lossy: k.Lossy, Secret: there, Feedback: back, Index: k.Feedback,
+		Packet: k.Packet, Message: k.Message}
+	copy(cfg.To[:], k.From)
+	if g := k.Group; g != nil {
+		cfg.Group, cfg.Epoch, cfg.Secret = true, g.Epoch, udp.Secret(g.Secret)
+		public := ed25519.PublicKey(g.Public)
+		cfg.Check = func(signed, signature []byte) bool { return ed25519.Verify(public, signed, signature) }
+		if err := p.join(g.To); err != nil {
+			p.b.deps.Log.Warn("a multicast group cannot be joined; the session carries the lane", "channel", p.channel, "err", err)
+		}
+	}
+	if l.receiver, err = udp.NewReceiver(p.now, cfg, l, l); err != nil {
+		return err
+	}
+	attach := func(context.Context) (*channel.Wire, error) {
+		w, _, err := p.b.deps.Local.Attach(policy.Publish, []End{{k.Service, p.node}})
+		return w, err
+	}
+	if l.publisher, err = channel.OpenPublisher(ctx, channel.Options{Channel: p.channel, Dial: attach}); err != nil {
+		p.b.tell(Fact{Kind: "refused", Channel: p.channel, Service: k.Service, Node: p.node, Reason: reason.Of(err, reason.RingUnavailable), Detail: err.Error()})
+		return err
+	}
+	p.ins = append(p.ins, l)
+	p.why.Store(nil)
+	p.b.tell(Fact{Kind: "opened", Channel: p.channel, Service: k.Service, Node: p.node})
+	return nil
+}
+
+// join opens sockets of the groups, a line each.
+func (p *pull) join(groups []netip.AddrPort) error {
+	if p.group != nil {
+		return nil
+	}
+	g, err := openGroups(groups, p.port)
+	p.group = g
+	return err
+}
+
+// Send is the udp.Out of a receiver: to the sender, or over the stream.
+func (l *inLane) Send(line int, to netip.AddrPort, b []byte) {
+	if !l.overQUIC {
+		l.pull.port.Send(line, to, b)
+		return
+	}
+	if line > 0 {
+		return
+	}
+	select {
+	case l.pull.out <- appendDatagram(nil, b):
+	default: // lost, as any may be on its way
+	}
+}
+
+// Message is told by the receiver. An orders lane that is full leaves it there, and the
+// sender stops in time.
+func (l *inLane) Message(typ uint16, b []byte) bool {
+	if !l.tellLost() {
+		return false
+	}
+	return l.took(l.publisher.Offer(typ, b))
+}
+
+func (l *inLane) took(r shm.Result) bool {
+	switch r {
+	case shm.Full:
+		return false
+	case shm.Shut:
+		_, code := l.publisher.State()
+		if code == reason.OK {
+			code = reason.PeerClosed
+		}
+		l.done = &reason.Error{Code: code, Detail: "this host's direct node has shut the lane"}
+	}
+	return true
+}
+
+// Gap is told by the receiver, and goes to the readers in its place.
+func (l *inLane) Gap(first, last uint64) {
+	if l.lost == 0 {
+		l.lostFirst = first
+	}
+	l.lost += last - first + 1
+	l.lostLast = last
+	l.tellLost()
+}
+
+func (l *inLane) tellLost() bool {
+	if l.lost == 0 {
+		return true
+	}
+	if !l.took(l.publisher.OfferLost(l.lostFirst, l.lostLast)) {
+		return false
+	}
+	l.lost = 0
+	return true
+}
+
+// tick does what is due, and says when to come again.
+func (p *pull) tick() (next int64) {
+	next = p.now + int64(100*time.Millisecond)
+	for i := 0; i < len(p.ins); i++ {
+		l := p.ins[i]
+		next = min(next, l.receiver.Tick(p.now))
+		l.judge()
+		if l.done != nil {
+			l.close(l.done)
+			p.ins = append(p.ins[:i], p.ins[i+1:]...)
+			i--
+		}
+	}
+	if p.now >= p.statAt {
+		p.statAt = p.now + statEvery
+		p.note()
+	}
+	return next
+}
+
+// judge looks whether the lane still brings what it should.
+func (l *inLane) judge() {
+	r, p := l.receiver, l.pull
+	switch {
+	case l.done != nil:
+	case r.Betrayed():
+		l.done = reason.New(reason.RingCorrupt, "packets of %s on channel %s are not its own: a member of the group has forged them", p.node, p.channel)
+		p.b.tell(Fact{Kind: "forged", Channel: p.channel, Service: l.lane.Service, Node: p.node, Reason: l.done.Code, Detail: l.done.Detail})
+	case r.Ended():
+		l.done = &reason.Error{Code: reason.PeerClosed, Detail: "the publisher on " + p.node + " has ended"}
+	case !l.overQUIC && (!r.Met() && p.now-l.since > blockedAfter || r.Silent(p.now) && r.Met()):
+		l.overQUIC = true
+		p.say(&note{Blocked: &blocked{l.lane.ID}})
+		p.b.tell(Fact{Kind: "blocked", Channel: p.channel, Service: l.lane.Service, Node: p.node, Reason: reason.PeerUnreachable, Detail: "no datagram comes: the session carries the lane"})
+	}
+	if s, code := l.publisher.State(); l.done == nil && s != shm.Open {
+		l.done = &reason.Error{Code: code, Detail: "this host's direct node has shut the lane"}
+	}
+}
+
+// close ends the publisher here. What it has published stays for its readers.
+func (l *inLane) close(why *reason.Error) {
+	if why.Code != reason.PeerClosed && why.Code != reason.OK {
+		l.pull.b.tell(Fact{Kind: "lost", Channel: l.pull.channel, Service: l.lane.Service, Node: l.pull.node, Reason: why.Code, Detail: why.Detail})
+	}
+	l.receiver.Close(l.pull.now)
+	_ = l.publisher.Close() // nothing is to be done about it
+}
+
+func (p *pull) note() {
+	out := []PathState{}
+	for _, l := range p.ins {
+		st := l.receiver.Stats()
+		packet, _ := l.receiver.Position()
+		s := PathState{Channel: p.channel, Way: "from", Node: p.node, Service: l.lane.Service, Path: "udp", Lines: len(l.lane.From), Messages: st.Messages, Packet: packet,
+			Lag: st.Window, Lost: st.Lost, Repaired: st.Naks, Refused: st.Forged + st.Malformed + st.Unexpected, Unsent: p.port.unsent.Load(), Second: st.Repeated + st.Duplicates,
+			Proofs: st.Proved, Since: time.Unix(0, l.since)}
+		if l.lane.Group != nil {
+			s.Path = "multicast"
+		}
+		if l.overQUIC {
+			s.Path = "quic"
+		}
+		out = append(out, s)
+	}
+	p.state.Store(&out)
+}
+
+func (p *pull) paths() []PathState {
+	if s := p.state.Load(); s != nil && len(*s) > 0 {
+		return *s
+	}
+	s := PathState{Channel: p.channel, Way: "from", Node: p.node}
+	if e := p.why.Load(); e != nil {
+		s.Reason = e.Error()
+	}
+	return []PathState{s}
+}

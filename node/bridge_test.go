@@ -1,0 +1,252 @@
+package node
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"fire/node/agent"
+	"fire/node/config"
+	"fire/node/direct"
+	"fire/policy/reason"
+	"fire/transport/channel"
+	"fire/transport/shm"
+)
+
+const bridgeFloor = `
+[service.feed]
+nodes = ["host-a"]
+[service.second]
+nodes = ["host-b"]
+[service.reader]
+nodes = ["host-a", "host-b", "host-c"]
+[service.other]
+nodes = ["host-b"]
+
+[channel.md]
+kind = "broadcast"
+publishers = ["feed", "second"]
+subscribers = ["reader", "other"]
+audit = "digest-all"
+%s
+[channel.orders]
+kind = "orders"
+publishers = ["feed"]
+subscribers = ["reader"]
+size = "64KiB"
+`
+
+// bridged is a mesh of hosts with direct nodes.
+type bridgedMesh struct {
+	t *testing.T
+	c *cluster
+}
+
+func newBridgedMesh(t *testing.T, extra string, edit func(*config.Config)) *bridgedMesh {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "mesh")
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	if os.Getenv("FIRE_TEST_LOG") != "" {
+		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	c, err := newCluster(dir, "", dir+"/", "test", log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	placed := map[string][]string{"host-a": {"feed", "reader"}, "host-b": {"second", "reader", "other"}, "host-c": {"reader"}}
+	for i, name := range []string{"host-a", "host-b", "host-c"} {
+		conf := config.Default()
+		conf.Node.Name, conf.Node.Listen, conf.Node.Roles = name, fmt.Sprintf("127.0.0.%d:0", i+2), []string{config.RoleDirect}
+		conf.Services, conf.Programs = map[string]agent.Service{}, map[string]direct.Program{}
+		for _, s := range placed[name] {
+			conf.Services[s] = agent.DefaultService()
+			conf.Programs[s] = direct.Program{Users: []string{strconv.Itoa(os.Getuid())}}
+		}
+		if edit != nil {
+			edit(&conf)
+		}
+		if err := c.add(t.Context(), &conf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- runParts(ctx, log, c.parts(time.Second), func() {}) }()
+	m := &bridgedMesh{t, c}
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := c.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	m.apply(fmt.Sprintf(bridgeFloor, extra))
+	m.until("every host has the floor", func() bool {
+		for _, h := range c.hosts {
+			v := h.agent.View()
+			if v == nil || len(v.State.Channels) != 2 || len(v.State.Nodes) != 3 || !h.agent.Joined() {
+				return false
+			}
+			for _, n := range v.State.Nodes {
+				if n.Addr == "" {
+					return false
+				}
+			}
+		}
+		return true
+	})
+	return m
+}
+
+func (m *bridgedMesh) apply(text string) {
+	m.t.Helper()
+	if err := m.c.apply(m.t.Context(), "floor.toml", text); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *bridgedMesh) until(what string, f func() bool) {
+	m.t.Helper()
+	for end := time.Now().Add(15 * time.Second); !f(); {
+		if time.Now().After(end) {
+			for _, h := range m.c.hosts {
+				m.t.Logf("%s: %+v", h.self.Name, h.direct.bridge.Paths())
+			}
+			m.t.Fatalf("not in time: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (m *bridgedMesh) options(host int, ch, service string) channel.Options {
+	return channel.Options{Socket: m.c.hosts[host].direct.broker.Path(), Channel: ch, Service: service}
+}
+
+func (m *bridgedMesh) publisher(host int, ch, service string) *channel.Publisher {
+	m.t.Helper()
+	p, err := channel.OpenPublisher(m.t.Context(), m.options(host, ch, service))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() { p.Close() })
+	return p
+}
+
+// listener is a subscriber that counts, and holds what it hears to its order.
+type listener struct {
+	*channel.Subscriber
+	next  map[string]uint64
+	lost  uint64
+	ended *reason.Error
+	h     channel.Handler
+}
+
+func (m *bridgedMesh) subscriber(host int, ch, service string) *listener {
+	m.t.Helper()
+	s, err := channel.OpenSubscriber(m.t.Context(), m.options(host, ch, service))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() { s.Close() })
+	l := &listener{Subscriber: s, next: map[string]uint64{}}
+	skip := uint64(0)
+	l.h = channel.Handler{Message: func(from *channel.Source, _ uint16, b []byte) {
+		k := binary.LittleEndian.Uint64(b)
+		if want, ok := l.next[from.Service]; ok && k != want+skip {
+			m.t.Errorf("%s on host %d: message %d of %s where %d is next, %d are lost", service, host, k, from.Service, want, skip)
+		}
+		l.next[from.Service], skip = k+1, 0
+	}, Gap: func(_ *channel.Source, first, last uint64) { l.lost += last - first + 1; skip += last - first + 1 },
+		Ended: func(_ *channel.Source, why *reason.Error) { l.ended = why }}
+	return l
+}
+
+func (l *listener) hears(service string, k uint64) func() bool {
+	return func() bool {
+		l.Poll(1000, &l.h)
+		return l.next[service] >= k
+	}
+}
+
+func number(k uint64, n int) []byte {
+	b := make([]byte, n)
+	binary.LittleEndian.PutUint64(b, k)
+	return b
+}
+
+// offer publishes until so many are taken, not faster than they are read.
+func offer(p *channel.Publisher, from, to uint64, each func()) {
+	for k := from; k < to; {
+		if p.Offer(uint16(k), number(k, 8+int(k%300))) == shm.Sent {
+			k++
+		}
+		each()
+	}
+}
+
+func TestBroadcastReachesOtherHosts(t *testing.T) {
+	m := newBridgedMesh(t, "", nil)
+	here, b, c := m.subscriber(0, "md", "reader"), m.subscriber(1, "md", "reader"), m.subscriber(2, "md", "reader")
+	other := m.subscriber(1, "md", "other")
+	p, q := m.publisher(0, "md", "feed"), m.publisher(1, "md", "second")
+	all := []*listener{here, b, c, other}
+	m.until("the lanes of both publishers are everywhere", func() bool {
+		for _, l := range all {
+			if len(l.Lanes()) != 2 {
+				return false
+			}
+		}
+		return true
+	})
+	drain := func() {
+		for _, l := range all {
+			l.Poll(100, &l.h)
+		}
+	}
+	const n = 3000
+	offer(p, 0, n, drain)
+	offer(q, 0, n, drain)
+	for i, l := range all {
+		m.until(fmt.Sprint("reader ", i), func() bool { return l.hears("feed", n)() && l.hears("second", n)() })
+		if l.lost > 0 {
+			t.Errorf("reader %d lost %d", i, l.lost)
+		}
+	}
+	paths := m.c.hosts[1].direct.bridge.Paths()
+	m.until("paths are told", func() bool { paths = m.c.hosts[1].direct.bridge.Paths(); return len(paths) == 3 && paths[0].Messages == n })
+	for _, x := range paths {
+		if x.Path != "udp" || x.Channel != "md" {
+			t.Errorf("%+v", x)
+		}
+	}
+}
+
+func TestOrdersReachAnotherHostWithoutLossThoughItsReaderIsSlow(t *testing.T) {
+	m := newBridgedMesh(t, "", nil)
+	s := m.subscriber(1, "orders", "reader")
+	p := m.publisher(0, "orders", "feed")
+	m.until("the lane is there", func() bool { return len(s.Lanes()) == 1 })
+	full, k := 0, uint64(0)
+	for end := time.Now().Add(10 * time.Second); full < 50_000; { // nobody reads
+		if p.Offer(1, number(k, 200)) == shm.Sent {
+			k, full = k+1, 0
+		} else {
+			full++
+		}
+		if time.Now().After(end) || k > 1<<20 {
+			t.Fatal("nothing holds the publisher, and", k, "are on their way")
+		}
+	}
+	m.until("everything comes", s.hears("feed", k))
+	offer(p, k, k+1000, func() { s.Poll(100, &s.h) })
+	m.until("and what follows", s.hears("feed", k+1000))
+}
