@@ -14,10 +14,11 @@ type Config struct {
 	// and B), which then carry the same. Unit: IP addresses. Default: [], which is the
 	// address of the mesh's socket. Needs a restart.
 	Lines []string `toml:"lines"`
-	// PortFirst and PortLast are the UDP ports that are used, one for each channel and peer.
-	// Unit: ports. Default: 0, which is any. Needs a restart.
+	// PortFirst is the first of the UDP ports that are used, one for each channel and peer.
+	// Unit: port. Default: 0, which is any port. Needs a restart.
 	PortFirst int `toml:"port_first"`
-	PortLast  int `toml:"port_last"`
+	// PortLast is the last of them. Unit: port. Default: 0. Needs a restart.
+	PortLast int `toml:"port_last"`
 	// DatagramBytes is how long a datagram is at most. Unit: bytes. Default: 1408, which
 	// every Ethernet carries. Needs a restart.
 	DatagramBytes int `toml:"datagram_bytes"`

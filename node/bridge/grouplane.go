@@ -12,14 +12,13 @@ import (
 
 // groupLane is a publisher's stream that goes to all hosts at once.
 type groupLane struct {
-	sender  uint32
-	to      []netip.AddrPort
-	epoch   uint32
-	secret  udp.Secret
-	public  ed25519.PublicKey
-	next    *udp.Secret // is being given to the members; nil: none is due
-	nextAt  int64       // when it is used, whoever has said to hold it
-	members int
+	sender uint32
+	to     []netip.AddrPort
+	epoch  uint32
+	secret udp.Secret
+	public ed25519.PublicKey
+	next   *udp.Secret // is being given to the members; nil: none is due
+	nextAt int64       // when it is used, whoever has said to hold it
 }
 
 // epochWithin is how long members may take to say that they hold the next key. After that
