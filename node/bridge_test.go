@@ -6,18 +6,25 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"fire/node/admin"
 	"fire/node/agent"
+	"fire/node/bridge"
 	"fire/node/config"
 	"fire/node/direct"
 	"fire/policy/reason"
 	"fire/transport/channel"
 	"fire/transport/shm"
+
+	"golang.org/x/sys/unix"
 )
 
 const bridgeFloor = `
@@ -249,4 +256,164 @@ func TestOrdersReachAnotherHostWithoutLossThoughItsReaderIsSlow(t *testing.T) {
 	m.until("everything comes", s.hears("feed", k))
 	offer(p, k, k+1000, func() { s.Poll(100, &s.h) })
 	m.until("and what follows", s.hears("feed", k+1000))
+}
+
+// TestGroupReachesEveryHostOnce goes by multicast, with proofs, and has a host leave.
+func TestGroupReachesEveryHostOnce(t *testing.T) {
+	m := newBridgedMesh(t, `groups = ["239.192.77.1:17551"]`, nil)
+	b, c := m.subscriber(1, "md", "reader"), m.subscriber(2, "md", "reader")
+	p := m.publisher(0, "md", "feed")
+	m.until("the lane is everywhere", func() bool { return len(b.Lanes()) == 1 && len(c.Lanes()) == 1 })
+	path := func(host int, way string) (out bridge.PathState) {
+		for _, x := range m.c.hosts[host].direct.bridge.Paths() {
+			if x.Way == way && x.Service == "feed" {
+				out = x
+			}
+		}
+		return out
+	}
+	offer(p, 0, 2000, func() { b.Poll(100, &b.h); c.Poll(100, &c.h) })
+	m.until("b hears everything", b.hears("feed", 2000))
+	m.until("c hears everything", c.hears("feed", 2000))
+	m.until("it is proved", func() bool { return path(1, "from").Proofs > 0 })
+	if x := path(1, "from"); x.Path == "quic" {
+		t.Skip("this kernel carries no multicast on loopback: the session carried it")
+	} else if x.Path != "multicast" {
+		t.Errorf("%+v", x)
+	}
+	if x := path(0, "to"); x.Epochs != 1 {
+		t.Errorf("%+v", x)
+	}
+	c.Close()
+	m.until("there is a new epoch", func() bool { return path(0, "to").Epochs == 2 })
+	offer(p, 2000, 4000, func() { b.Poll(100, &b.h) })
+	m.until("b hears on", b.hears("feed", 4000))
+	if b.lost > 0 {
+		t.Errorf("%d lost when a member left", b.lost)
+	}
+}
+
+// TestTwoLinesCarryTheSame sends on A and B.
+func TestTwoLinesCarryTheSame(t *testing.T) {
+	m := newBridgedMesh(t, "", func(c *config.Config) {
+		at := strings.TrimSuffix(c.Node.Listen, ":0")
+		c.Bridge.Lines = []string{at, strings.Replace(at, "127.0.0.", "127.0.1.", 1)}
+	})
+	s := m.subscriber(1, "orders", "reader")
+	p := m.publisher(0, "orders", "feed")
+	offer(p, 0, 1000, func() { s.Poll(100, &s.h) })
+	m.until("it hears everything", s.hears("feed", 1000))
+	m.until("the second line is seen", func() bool {
+		for _, x := range m.c.hosts[1].direct.bridge.Paths() {
+			if x.Lines == 2 && x.Second > 0 && x.Path == "udp" {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// TestBlockedDatagramsGoOverTheSession lets the kernel drop what arrives on host B, from the
+// beginning and in the middle.
+func TestBlockedDatagramsGoOverTheSession(t *testing.T) {
+	for _, before := range []uint64{0, 1000} {
+		t.Run(fmt.Sprint("after ", before), func(t *testing.T) {
+			m := newBridgedMesh(t, "", nil)
+			s := m.subscriber(1, "orders", "reader")
+			each := func() { s.Poll(100, &s.h) }
+			var p *channel.Publisher
+			if before > 0 {
+				p = m.publisher(0, "orders", "feed")
+				offer(p, 0, before, each)
+				m.until("it hears the beginning", s.hears("feed", before))
+			}
+			m.until("sockets are open", func() bool { return m.deafen("127.0.0.3") > 0 })
+			if before == 0 {
+				p = m.publisher(0, "orders", "feed")
+			}
+			offer(p, before, before+2000, each)
+			m.until("it hears everything", s.hears("feed", before+2000))
+			for host, way := range []string{"to", "from"} {
+				m.until("it is marked", func() bool {
+					for _, x := range m.c.hosts[host].direct.bridge.Paths() {
+						if x.Way == way && x.Path == "quic" {
+							return true
+						}
+					}
+					return false
+				})
+			}
+			told := false
+			for _, e := range m.c.hosts[1].direct.trail.Last() {
+				told = told || e.Kind == "path_blocked" && e.Channel == "orders" && e.Node == "host-a"
+			}
+			if !told {
+				t.Error("the trail does not say that the path is blocked")
+			}
+		})
+	}
+}
+
+// deafen makes the sockets of the host's bridge drop all that comes. They are this
+// process's own.
+func (m *bridgedMesh) deafen(host string) (n int) {
+	drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
+	for fd := 3; fd < 2048; fd++ {
+		kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+		if err != nil || kind != unix.SOCK_DGRAM {
+			continue
+		}
+		sa, err := unix.Getsockname(fd)
+		at, ok := sa.(*unix.SockaddrInet4)
+		if err != nil || !ok || netip.AddrFrom4(at.Addr).String() != host {
+			continue
+		}
+		if mesh := m.c.hosts[1].socket.endpoint.Addr().(*net.UDPAddr); at.Port == mesh.Port {
+			continue
+		}
+		if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop}); err != nil {
+			m.t.Fatal(err)
+		}
+		n++
+	}
+	return n
+}
+
+// TestPolicyCutsWhatComesFromAnotherHost denies the pair, then revokes the publisher's host.
+func TestPolicyCutsWhatComesFromAnotherHost(t *testing.T) {
+	m := newBridgedMesh(t, "", nil)
+	s, other := m.subscriber(1, "md", "reader"), m.subscriber(1, "md", "other")
+	p := m.publisher(0, "md", "feed")
+	offer(p, 0, 100, func() { s.Poll(100, &s.h); other.Poll(100, &other.h) })
+	m.until("both hear", func() bool { return s.hears("feed", 100)() && other.hears("feed", 100)() })
+	deny := fmt.Sprintf(bridgeFloor, "") + "\n[policy.no]\nfrom = [\"feed\"]\nto = [\"other\"]\naction = \"deny\"\n"
+	if _, err := m.c.control.Apply(t.Context(), admin.ApplyRequest{Name: "floor.toml", Text: deny, WaitMS: 5000}); err != nil {
+		t.Fatal(err)
+	}
+	m.until("the denied one is cut", func() bool { other.Poll(100, &other.h); return other.ended != nil && other.ended.Code == reason.DeniedByRule })
+	offer(p, 100, 200, func() { s.Poll(100, &s.h) })
+	m.until("the other hears on", s.hears("feed", 200))
+	if s.lost > 0 || s.ended != nil {
+		t.Errorf("it lost %d, ended %v", s.lost, s.ended)
+	}
+	if _, err := m.c.control.Revoke(t.Context(), admin.RevokeRequest{ID: "node/host-a"}); err != nil {
+		t.Fatal(err)
+	}
+	m.until("what comes from a revoked host has ended", func() bool { s.Poll(100, &s.h); return s.ended != nil })
+	if len(s.Lanes()) != 0 {
+		t.Error("a lane of a revoked host is still there")
+	}
+}
+
+// TestPublisherOfAnotherHostComesBack ends it, and starts it anew.
+func TestPublisherOfAnotherHostComesBack(t *testing.T) {
+	m := newBridgedMesh(t, "", nil)
+	s := m.subscriber(1, "orders", "reader")
+	for round := range uint64(3) {
+		p := m.publisher(0, "orders", "feed")
+		offer(p, 1000*round, 1000*(round+1), func() { s.Poll(100, &s.h) })
+		p.Close()
+		m.until("all of it is read", s.hears("feed", 1000*(round+1)))
+		m.until("its lane has ended", func() bool { s.Poll(100, &s.h); return len(s.Lanes()) == 0 })
+	}
 }
