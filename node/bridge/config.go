@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"fire/transport/lines"
 	"fire/transport/udp"
 )
 
@@ -28,6 +29,12 @@ type Config struct {
 	// SpinMax is how long a bridge looks for the next message before it sleeps. Unit:
 	// duration. Default: "20us". Needs a restart.
 	SpinMax time.Duration `toml:"spin_max"`
+	// BusyPoll is how long the kernel asks the network card before a bridge sleeps
+	// (SO_BUSY_POLL). Unit: duration. Default: "0s", not at all. Needs a restart.
+	BusyPoll time.Duration `toml:"busy_poll"`
+	// Offload lets the kernel send and receive runs of datagrams as one (GSO, GRO), but on
+	// kernels that are known to spoil them. Unit: yes or no. Default: true. Needs a restart.
+	Offload bool `toml:"offload"`
 	// PeersMax bounds channels times hosts, each way. Unit: streams. Default: 256. Needs a
 	// restart.
 	PeersMax int `toml:"peers_max"`
@@ -35,7 +42,7 @@ type Config struct {
 
 // Default is the configuration of an empty file.
 func Default() Config {
-	return Config{DatagramBytes: 1408, Window: 4096, SpinMax: 20 * time.Microsecond, PeersMax: 256}
+	return Config{DatagramBytes: 1408, Window: 4096, SpinMax: 20 * time.Microsecond, Offload: true, PeersMax: 256}
 }
 
 // Check reports every value that makes no sense.
@@ -60,7 +67,15 @@ func (c *Config) Check(bad func(key, problem string)) {
 	if c.SpinMax < 0 || c.SpinMax > 100*time.Millisecond {
 		bad("spin_max", fmt.Sprintf("%v is outside 0s to 100ms", c.SpinMax))
 	}
+	if c.BusyPoll < 0 || c.BusyPoll > 10*time.Millisecond {
+		bad("busy_poll", fmt.Sprintf("%v is outside 0s to 10ms", c.BusyPoll))
+	}
 	if c.PeersMax < 1 || c.PeersMax > 4096 {
 		bad("peers_max", fmt.Sprintf("%d is outside 1 to 4096", c.PeersMax))
 	}
+}
+
+// port is how a bridge's sockets are opened.
+func (c *Config) port(addresses []netip.Addr) lines.Config {
+	return lines.Config{Addresses: addresses, PortFirst: c.PortFirst, PortLast: c.PortLast, DatagramBytes: c.DatagramBytes, BusyPoll: c.BusyPoll, NoOffload: !c.Offload}
 }

@@ -13,6 +13,7 @@ import (
 	"fire/policy"
 	"fire/policy/reason"
 	"fire/transport/channel"
+	"fire/transport/lines"
 	"fire/transport/udp"
 )
 
@@ -29,7 +30,7 @@ type export struct {
 	fail  atomic.Pointer[reason.Error]
 
 	ringMu sync.Mutex // guards port against ring after close
-	port   *port
+	port   *lines.Port
 
 	sub       *channel.Subscriber
 	represent func(context.Context, []End) error
@@ -85,7 +86,7 @@ func (e *export) ring() {
 	e.ringMu.Lock()
 	defer e.ringMu.Unlock()
 	if e.port != nil {
-		e.port.ring()
+		e.port.Ring()
 	}
 }
 
@@ -118,7 +119,7 @@ func (e *export) run(ctx context.Context, ends []End) {
 	e.port = nil
 	e.ringMu.Unlock()
 	if port != nil {
-		_ = port.close()
+		_ = port.Close()
 	}
 }
 
@@ -151,7 +152,7 @@ func (e *export) loop(ctx context.Context) error {
 			e.flush()
 		}
 		if e.port != nil {
-			n += e.port.receive(e.datagram)
+			n += e.port.Receive(e.datagram)
 		}
 		n += e.commands()
 		if started && len(e.pullers) == 0 || ctx.Err() != nil {
@@ -159,6 +160,9 @@ func (e *export) loop(ctx context.Context) error {
 		}
 		started = started || len(e.pullers) > 0
 		next := e.tick()
+		if e.port != nil {
+			e.port.Flush()
+		}
 		switch {
 		case n > 0:
 			busyUntil = e.now + int64(e.b.cfg.SpinMax)
@@ -182,7 +186,7 @@ func (e *export) idle(ctx context.Context, next int64) {
 		case <-ctx.Done():
 		}
 	} else if len(e.do) == 0 { // a command that comes now rings
-		e.port.wait(wait, e.sub.File())
+		e.port.Wait(wait, nil, int(e.sub.File().Fd()))
 	}
 	e.sub.Disarm()
 }
@@ -355,7 +359,7 @@ func (e *export) add(p *puller) error {
 		if err != nil {
 			return reason.New(reason.RingUnavailable, "%w", err)
 		}
-		port, err := openPort(e.b.cfg, addresses)
+		port, err := lines.Open(e.b.cfg.port(addresses))
 		if err != nil {
 			return reason.New(reason.RingUnavailable, "%w", err)
 		}
@@ -396,8 +400,8 @@ func (e *export) connect(o *outLane, p *puller) {
 	}
 	e.lastID++
 	k := &reach{out: o, puller: p, feedback: e.index()}
-	lines := min(len(p.want.To), len(e.port.lines))
-	l := &lane{ID: e.lastID, Feedback: k.feedback, Service: o.from.Service, From: e.port.at()[:lines], Datagrams: e.b.cfg.DatagramBytes, Window: e.b.cfg.Window,
+	n := min(len(p.want.To), e.port.Lines())
+	l := &lane{ID: e.lastID, Feedback: k.feedback, Service: o.from.Service, From: e.port.At()[:n], Datagrams: e.b.cfg.DatagramBytes, Window: e.b.cfg.Window,
 		Lossy: e.spec.Kind == policy.Broadcast, Salt: newSalt()}
 	o.describe(l)
 	k.id = l.ID
@@ -407,7 +411,7 @@ func (e *export) connect(o *outLane, p *puller) {
 		p.end(reason.Of(err, reason.CertMissing))
 		return
 	}
-	copy(k.to[:], p.want.To[:lines])
+	copy(k.to[:], p.want.To[:n])
 	k.peer, l.Packet, l.Message, err = o.sender.Join(e.now, udp.PeerConfig{Name: p.node, Index: k.id, Secret: there, Feedback: back, To: k.to})
 	if err != nil {
 		p.end(reason.RingUnavailable)
@@ -545,6 +549,9 @@ func (e *export) finish() error {
 	for _, o := range e.outs {
 		o.sender.Close(e.now)
 	}
+	if e.port != nil {
+		e.port.Flush()
+	}
 	return nil
 }
 
@@ -557,8 +564,8 @@ func (e *export) note() {
 		}
 		st := k.peer.Stats()
 		next, _ := k.out.sender.Position()
-		s := PathState{Channel: e.name, Way: "to", Node: k.puller.node, Service: k.out.from.Service, Path: "udp", Lines: len(e.port.lines), RTT: time.Duration(st.RTT),
-			Packet: st.Packet, Lag: next - min(next, st.Packet), Lost: st.Lost, Refused: st.Refused, Unsent: e.port.unsent.Load(), Since: e.since}
+		s := PathState{Channel: e.name, Way: "to", Node: k.puller.node, Service: k.out.from.Service, Path: "udp", Lines: e.port.Lines(), RTT: time.Duration(st.RTT),
+			Packet: st.Packet, Lag: next - min(next, st.Packet), Lost: st.Lost, Refused: st.Refused, Unsent: e.port.Stats().Unsent, Since: e.since}
 		sent := k.out.sender.Stats()
 		s.Messages, s.Repaired, s.Epochs, s.Proofs = sent.Messages, sent.Repaired, sent.Epochs, sent.Proofs
 		if k.out.group != nil {

@@ -40,7 +40,7 @@ func (o *outLane) open(cfg udp.SenderConfig) (err error) {
 	if o.sender, err = udp.NewSender(cfg, o.e); err != nil {
 		return err
 	}
-	g := &groupLane{to: groups[:min(len(groups), len(o.e.port.lines))], epoch: 1, secret: newSecret(), public: public}
+	g := &groupLane{to: groups[:min(len(groups), o.e.port.Lines())], epoch: 1, secret: newSecret(), public: public}
 	var b [4]byte
 	_, _ = rand.Read(b[:])
 	g.sender = binary.LittleEndian.Uint32(b[:]) | 1<<31 // no lane of its own has such a number

@@ -13,6 +13,7 @@ import (
 	"fire/policy/reason"
 	"fire/transport"
 	"fire/transport/channel"
+	"fire/transport/lines"
 	"fire/transport/shm"
 	"fire/transport/udp"
 )
@@ -34,11 +35,11 @@ type pull struct {
 	want    *want
 	session transport.Session
 	stream  transport.Stream
-	port    *port
+	port    *lines.Port
 	frames  chan frame
 	out     chan []byte
 	ins     []*inLane
-	group   *port // multicast sockets, once a lane is of a group
+	group   *lines.Port // multicast sockets, once a lane is of a group
 	now     int64
 	statAt  int64
 }
@@ -110,16 +111,16 @@ func (p *pull) once(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if p.port, err = openPort(p.b.cfg, addresses); err != nil {
+	if p.port, err = lines.Open(p.b.cfg.port(addresses)); err != nil {
 		return err
 	}
 	opening, cancel := context.WithTimeout(ctx, dialWithin)
 	p.stream, err = p.session.Open(opening)
 	cancel()
 	if err != nil {
-		return errors.Join(err, p.port.close())
+		return errors.Join(err, p.port.Close())
 	}
-	p.want = &want{Version: protocolVersion, Channel: p.channel, To: p.port.at(), Datagrams: p.b.cfg.DatagramBytes, Window: p.b.cfg.Window, Salt: newSalt()}
+	p.want = &want{Version: protocolVersion, Channel: p.channel, To: p.port.At(), Datagrams: p.b.cfg.DatagramBytes, Window: p.b.cfg.Window, Salt: newSalt()}
 	p.frames, p.out = make(chan frame, framesWaiting), make(chan []byte, framesMax)
 	var work sync.WaitGroup
 	stop := make(chan struct{})
@@ -135,7 +136,7 @@ func (p *pull) once(ctx context.Context) (err error) {
 	if err == nil {
 		err = readErr
 	}
-	return errors.Join(err, p.port.close())
+	return errors.Join(err, p.port.Close())
 }
 
 // end closes what this attempt has opened here.
@@ -144,15 +145,16 @@ func (p *pull) end(err error) {
 		l.close(reason.New(reason.Of(err, reason.PeerLost), "the way to %s has ended", p.node))
 	}
 	p.ins = nil
+	p.port.Flush() // the goodbyes
 	if p.group != nil {
-		_ = p.group.close()
+		_ = p.group.Close()
 		p.group = nil
 	}
 }
 
 // read takes frames from the stream, and leaves the rest there while the loop is behind.
 func (p *pull) read(stop chan struct{}) error {
-	defer p.port.ring()
+	defer p.port.Ring()
 	defer close(p.frames)
 	for {
 		n, datagram, err := readFrame(p.stream)
@@ -161,7 +163,7 @@ func (p *pull) read(stop chan struct{}) error {
 		}
 		select {
 		case p.frames <- frame{n, datagram}:
-			p.port.ring()
+			p.port.Ring()
 		case <-stop:
 			return nil
 		}
@@ -200,14 +202,14 @@ func (p *pull) say(n *note) {
 
 // loop is one turn after the other: datagrams, frames, what is due.
 func (p *pull) loop(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, p.port.ring)
+	stop := context.AfterFunc(ctx, p.port.Ring)
 	defer stop()
 	busyUntil := int64(0)
 	for ctx.Err() == nil {
 		p.now = time.Now().UnixNano()
-		n := p.port.receive(p.datagram)
+		n := p.port.Receive(p.datagram)
 		if p.group != nil {
-			n += p.group.receive(p.datagram)
+			n += p.group.Receive(p.datagram)
 		}
 		took, err := p.take(ctx)
 		if err != nil {
@@ -215,13 +217,12 @@ func (p *pull) loop(ctx context.Context) error {
 		}
 		n += took
 		next := p.tick()
+		p.port.Flush()
 		switch {
 		case n > 0:
 			busyUntil = p.now + int64(p.b.cfg.SpinMax)
-		case p.now >= busyUntil && p.group != nil:
-			p.port.waitBoth(time.Duration(next-p.now), p.group)
 		case p.now >= busyUntil:
-			p.port.wait(time.Duration(next-p.now), nil)
+			p.port.Wait(time.Duration(next-p.now), p.group, -1)
 		}
 	}
 	return nil
@@ -296,7 +297,7 @@ func (p *pull) find(id uint32) *inLane {
 // open begins to receive a lane, if this host's direct node lets its service publish here.
 func (p *pull) open(ctx context.Context, k *lane) error {
 	r := p.b.rules.Load()
-	if len(p.ins) >= insMax || p.find(k.ID) != nil || len(k.From) > len(p.port.lines) {
+	if len(p.ins) >= insMax || p.find(k.ID) != nil || len(k.From) > p.port.Lines() {
 		return reason.New(reason.FrameMalformed, "%s offers lane %d twice, or more than %d, or more lines than were wanted", p.node, k.ID, insMax)
 	}
 	if !r.Placed(k.Service, p.node) {
@@ -341,7 +342,7 @@ func (p *pull) join(groups []netip.AddrPort) error {
 	if p.group != nil {
 		return nil
 	}
-	g, err := openGroups(groups, p.port)
+	g, err := p.port.Groups(p.b.cfg.port(nil), groups)
 	p.group = g
 	return err
 }
@@ -460,7 +461,7 @@ func (p *pull) note() {
 		st := l.receiver.Stats()
 		packet, _ := l.receiver.Position()
 		s := PathState{Channel: p.channel, Way: "from", Node: p.node, Service: l.lane.Service, Path: "udp", Lines: len(l.lane.From), Messages: st.Messages, Packet: packet,
-			Lag: st.Window, Lost: st.Lost, Repaired: st.Naks, Refused: st.Forged + st.Malformed + st.Unexpected, Unsent: p.port.unsent.Load(), Second: st.Repeated + st.Duplicates,
+			Lag: st.Window, Lost: st.Lost, Repaired: st.Naks, Refused: st.Forged + st.Malformed + st.Unexpected, Unsent: p.port.Stats().Unsent, Second: st.Repeated + st.Duplicates,
 			Proofs: st.Proved, Since: time.Unix(0, l.since)}
 		if l.lane.Group != nil {
 			s.Path = "multicast"

@@ -23,6 +23,7 @@ var floors = map[string]struct {
 	"policy/id":               {0, "the names: trust domain, node, service, principal"},
 	"policy/reason":           {0, "one code for every refused or broken flow"},
 	"transport/meter":         {0, "counters and histograms in a mapped page"},
+	"transport/lines":         {3, "the UDP sockets of a stream: lines A and B, batches, groups"},
 	"transport/spin":          {0, "looking for the next message before the process sleeps"},
 	"transport/frame":         {1, "the header that opens every mesh stream"},
 	"transport/fix":           {1, "FIX framing and building"},
