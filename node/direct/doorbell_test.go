@@ -359,3 +359,44 @@ func TestOnlySubscribersHaveADoorbell(t *testing.T) {
 		t.Error(s, err)
 	}
 }
+
+// The next direct node has the button, too: it rings for its own cuts.
+func TestNextDirectNodeRingsWhenItKeepsAPairApart(t *testing.T) {
+	n := newNode(t)
+	cfg := Default()
+	cfg.Socket = n.b.Path()
+	o := n.options("orders", "subscriber")
+	o.Wait = "poll"
+	s, err := channel.OpenSubscriber(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := n.publisher("orders", "publisher")
+	defer func() { s.Close(); p.Close() }()
+	eventually(t, "the lane is read", func() bool { s.Poll(9, &channel.Handler{}); return len(s.Lanes()) == 1 })
+	n.stop()
+	n.start(cfg)
+	n.apply()
+	eventually(t, "the lane is adopted with its reader", func() bool {
+		rings := n.rings()
+		return len(rings) == 1 && len(rings[0].Readers) == 1 && rings[0].Readers[0].State == "reading"
+	})
+	for rung := []bool{true}; rung[0]; { // until all that the adoption had to say is heard
+		s.Poll(9, &channel.Handler{})
+		if !s.Arm() {
+			if rung, err = polled(200*time.Millisecond, s.File()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	n.deny["apart"] = policy.Rule{From: []string{"publisher"}, To: []string{"subscriber"}, Action: policy.Deny}
+	n.apply()
+	if rung, err := polled(10*time.Second, s.File()); err != nil || !rung[0] {
+		t.Fatal("the cut is not rung for", err)
+	}
+	var ended *reason.Error
+	s.Poll(9, &channel.Handler{Ended: func(_ *channel.Source, why *reason.Error) { ended = why }})
+	if ended == nil || ended.Code != reason.DeniedByRule {
+		t.Error(ended)
+	}
+}
