@@ -80,7 +80,11 @@ type channelMessage struct {
 }
 
 func channelSubscribe(ctx context.Context, c *call) error {
-	s, err := channel.OpenSubscriber(ctx, c.attachOptions())
+	o := c.attachOptions()
+	if how := c.string("wait"); how != "channel" {
+		o.Wait = how
+	}
+	s, err := channel.OpenSubscriber(ctx, o)
 	if err != nil {
 		return err
 	}
