@@ -119,7 +119,7 @@ func directIsSeen(t *testing.T, dir string) {
 	if out := must(t, dir, "why", "strategy-c", "gateway"); !strings.Contains(out, "channel.orders connects them") {
 		t.Errorf("why:\n%s", out)
 	}
-	if out := must(t, dir, "channel", "subscribe", "ticks", "--as", "strategy-c", "--wait", "poll", "--count", "3", "--attach", filepath.Join(dir, "_dev-host-b.attach")); strings.Count(out, "feed ") != 3 {
+	if out := must(t, dir, "channel", "subscribe", "ticks", "--as", "strategy-c", "--wait", "poll", "--cpu", "0", "--count", "3", "--attach", filepath.Join(dir, "_dev-host-b.attach")); strings.Count(out, "feed ") != 3 {
 		t.Errorf("channel subscribe:\n%s", out)
 	}
 	must(t, dir, "channel", "try", "ticks", "strategy-c", "--side", "subscribe")
