@@ -36,6 +36,15 @@ func (c *call) pinned() (undo func(), err error) {
 	return channel.Pin(int(cpu))
 }
 
+// sayFar warns of a processor that is far from the ring's memory.
+func (c *call) sayFar(ring interface{ MemoryNode() (int, bool) }) {
+	if cpu := int(c.int("cpu")); cpu >= 0 {
+		if far := channel.FarMemory(cpu, ring); far != "" {
+			c.say("%s", far)
+		}
+	}
+}
+
 func channelPublish(ctx context.Context, c *call) error {
 	if t := c.int("type"); t < 0 || t > 1<<16-1 {
 		return usage("", "type %d is not 0 to 65535", t)
@@ -50,6 +59,7 @@ func channelPublish(ctx context.Context, c *call) error {
 		return err
 	}
 	defer p.Close()
+	c.sayFar(p)
 	lines := bufio.NewScanner(c.in)
 	lines.Buffer(nil, shm.MessageMax)
 	sent := 0
@@ -113,6 +123,9 @@ func channelSubscribe(ctx context.Context, c *call) error {
 	h := channel.Handler{
 		Message: func(from *channel.Source, typ uint16, p []byte) {
 			shown++
+			if shown == 1 {
+				c.sayFar(from)
+			}
 			m := channelMessage{from.Service, typ, hex.EncodeToString(p)}
 			err = printOne(c, "fire.channel.message/v1", m, func() { c.printf("%s %d %s\n", m.From, m.Type, printableHead(m.Bytes)) })
 		},

@@ -400,3 +400,39 @@ func TestNextDirectNodeRingsWhenItKeepsAPairApart(t *testing.T) {
 		t.Error(ended)
 	}
 }
+
+// An end that gives a doorbell over and over costs one descriptor, as long as it is there.
+func TestDoorbellsGivenOverAndOverAreClosed(t *testing.T) {
+	n := newNode(t)
+	c := n.floor["orders"]
+	c.Keep = 0
+	n.floor["orders"] = c
+	n.apply()
+	p := n.publisher("orders", "publisher")
+	defer p.Close()
+	d, err := shm.NewDoorbell()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	before := openFiles(t)
+	w, lane, files := n.halfReader("orders")
+	for range 50 {
+		if err := w.Send(&channel.Packet{Type: channel.TypeMapped, ID: lane}, d.Button()); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Send(&channel.Packet{Type: channel.TypeAdded, ID: 1 << 40}, d.Button(), d.Button()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "its writer knows it", func() bool { return len(p.Readers()) == 1 })
+	w.Close()
+	channel.CloseAll(files)
+	eventually(t, "it is gone", func() bool { return len(p.Readers()) == 0 })
+	p.Offer(1, nil) // what its writer had of it is closed when it has written on
+	p.Offer(1, nil)
+	s := n.subscriber("orders", "other")
+	eventually(t, "another takes its place", func() bool { return len(p.Readers()) == 1 })
+	s.Close()
+	eventually(t, "all is closed", func() bool { return openFiles(t) <= before+2 })
+}

@@ -60,6 +60,29 @@ func exists(folder string, cpu int) error {
 	return fmt.Errorf("cpu %d does not exist; this host has %s", cpu, strings.TrimSpace(string(has)))
 }
 
+// FarMemory says that a processor and the memory of a ring are of different NUMA nodes: each
+// message is then handed over between them, two to three times as slowly. It is "" for a
+// good place, or where the kernel does not say.
+func FarMemory(cpu int, ring interface{ MemoryNode() (node int, ok bool) }) string {
+	memory, ok := ring.MemoryNode()
+	if !ok {
+		return ""
+	}
+	return far(cpuFolder, cpu, memory)
+}
+
+func far(folder string, cpu, memory int) string {
+	at, err := filepath.Glob(filepath.Join(folder, "cpu"+strconv.Itoa(cpu), "node[0-9]*"))
+	if err != nil || len(at) != 1 {
+		return ""
+	}
+	node := strings.TrimPrefix(filepath.Base(at[0]), "node")
+	if node == strconv.Itoa(memory) {
+		return ""
+	}
+	return fmt.Sprintf("cpu %d is of NUMA node %s, the ring's memory of node %d; run the direct node and both ends on one node", cpu, node, memory)
+}
+
 // listOf is a set as the kernel writes it: 0-3,8.
 func listOf(set *unix.CPUSet) string {
 	var parts []string

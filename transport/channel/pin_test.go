@@ -47,6 +47,22 @@ func TestPinHoldsTheThreadAndUndoGivesItBack(t *testing.T) {
 	}
 }
 
+func TestFarMemoryIsNamed(t *testing.T) {
+	folder := t.TempDir()
+	if err := os.MkdirAll(folder+"/cpu3/node1", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if got := far(folder, 3, 1); got != "" {
+		t.Error(got)
+	}
+	if got := far(folder, 4, 1); got != "" { // no NUMA, or no such processor
+		t.Error(got)
+	}
+	if got := far(folder, 3, 0); !strings.HasPrefix(got, "cpu 3 is of NUMA node 1, the ring's memory of node 0") {
+		t.Error(got)
+	}
+}
+
 func TestPinSaysWhichProcessorsThereAre(t *testing.T) {
 	for _, cpu := range []int{-1, 1023, 1024, 1 << 40} {
 		if undo, err := Pin(cpu); err == nil {
