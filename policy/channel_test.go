@@ -37,6 +37,18 @@ func TestChannelSaysEverythingThatIsWrong(t *testing.T) {
 			t.Errorf("%s: %s", field, text)
 		}
 	})
+	c.Subscribers, c.Wait = []string{"a"}, WaitPoll
+	n := 0
+	c.Check("x", func(field, text string) {
+		if n++; field != "wait" || !strings.Contains(text, "not for an rpc channel") {
+			t.Errorf("%s: %s", field, text)
+		}
+	})
+	if n != 1 {
+		t.Errorf("an rpc channel for poll loops: %d problems", n)
+	}
+	c.Kind = Broadcast
+	c.Check("x", func(field, text string) { t.Errorf("%s: %s", field, text) })
 }
 
 func TestOnlyListedServicesOfTheMeshAttach(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 
 func attachFlags(more ...flag) []flag {
 	return append(more,
+		flag{name: "cpu", kind: kindInt, value: "N", def: "-1", brief: "the processor to stay on, -1: any"},
 		flag{name: "as", kind: kindString, value: "SERVICE", brief: "the service to be, when this user may be several"},
 		flag{name: "attach", kind: kindString, value: "PATH", brief: "attach socket of the direct node; else $FIRE_DIRECT, else the one of this host"})
 }
@@ -26,15 +27,39 @@ func (c *call) attachOptions() channel.Options {
 	return o
 }
 
+// pinned ties the calling goroutine to the processor that was asked for.
+func (c *call) pinned() (undo func(), err error) {
+	cpu := c.int("cpu")
+	if cpu == -1 {
+		return func() {}, nil
+	}
+	return channel.Pin(int(cpu))
+}
+
+// sayFar warns of a processor that is far from the ring's memory.
+func (c *call) sayFar(ring interface{ MemoryNode() (int, bool) }) {
+	if cpu := int(c.int("cpu")); cpu >= 0 {
+		if far := channel.FarMemory(cpu, ring); far != "" {
+			c.say("%s", far)
+		}
+	}
+}
+
 func channelPublish(ctx context.Context, c *call) error {
 	if t := c.int("type"); t < 0 || t > 1<<16-1 {
 		return usage("", "type %d is not 0 to 65535", t)
 	}
+	undo, err := c.pinned()
+	if err != nil {
+		return err
+	}
+	defer undo()
 	p, err := channel.OpenPublisher(ctx, c.attachOptions())
 	if err != nil {
 		return err
 	}
 	defer p.Close()
+	c.sayFar(p)
 	lines := bufio.NewScanner(c.in)
 	lines.Buffer(nil, shm.MessageMax)
 	sent := 0
@@ -80,7 +105,16 @@ type channelMessage struct {
 }
 
 func channelSubscribe(ctx context.Context, c *call) error {
-	s, err := channel.OpenSubscriber(ctx, c.attachOptions())
+	o := c.attachOptions()
+	if how := c.string("wait"); how != "channel" {
+		o.Wait = how
+	}
+	undo, err := c.pinned()
+	if err != nil {
+		return err
+	}
+	defer undo()
+	s, err := channel.OpenSubscriber(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -89,6 +123,9 @@ func channelSubscribe(ctx context.Context, c *call) error {
 	h := channel.Handler{
 		Message: func(from *channel.Source, typ uint16, p []byte) {
 			shown++
+			if shown == 1 {
+				c.sayFar(from)
+			}
 			m := channelMessage{from.Service, typ, hex.EncodeToString(p)}
 			err = printOne(c, "fire.channel.message/v1", m, func() { c.printf("%s %d %s\n", m.From, m.Type, printableHead(m.Bytes)) })
 		},

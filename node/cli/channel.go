@@ -61,7 +61,8 @@ func channelVerb() *verb {
 			{
 				name: "subscribe", brief: "attach as a subscriber and print messages", args: "CHANNEL", least: 1, most: 1,
 				about: `Attaches like any program of this host: [program.NAME] of mesh.toml must let this user be the service. Messages that were lost are said with their numbers, and so is the end of a lane.`,
-				flags: attachFlags(outputFlag(), flag{name: "count", kind: kindInt, value: "N", def: "0", brief: "stop after N messages"}),
+				flags: attachFlags(outputFlag(), flag{name: "count", kind: kindInt, value: "N", def: "0", brief: "stop after N messages"},
+					flag{name: "wait", kind: kindString, value: "STRATEGY", def: "channel", words: []string{"channel", "spin", "spin-yield", "adaptive", "poll"}, brief: "how to wait for messages: as the channel says, spin, spin-yield, adaptive or poll"}),
 				examples: []example{
 					{"fire channel subscribe md-nyse --as strategy-a", "until interrupted"},
 					{"fire channel subscribe md-nyse --count 1 -o json", "one message for a program (fire.channel.message/v1)"},

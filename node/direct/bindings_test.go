@@ -22,6 +22,8 @@ import (
 	"fire/policy/reason"
 	"fire/transport/channel"
 	"fire/transport/shm"
+
+	"golang.org/x/sys/unix"
 )
 
 const bindingsFolder = "../../transport/shm/bindings"
@@ -156,6 +158,8 @@ func TestBindings(t *testing.T) {
 	t.Run("talk with Go and C over channels", b.talk)
 	t.Run("are told why not", b.areToldWhyNot)
 	t.Run("outlive the direct node", b.outliveTheDirectNode)
+	t.Run("ring doorbells", b.ringDoorbells)
+	t.Run("refuse to ring what could block", b.refuseToRingWhatCouldBlock)
 	t.Run("forget a reader that does not come back", b.forget)
 	t.Run("serve calls", b.serveCalls)
 	t.Run("survive a hostile direct node", b.surviveAHostileDirectNode)
@@ -254,6 +258,98 @@ func (b *bindings) areToldWhyNot(t *testing.T) {
 	if e := b.example(t, "c", "publisher", "--socket", t.TempDir()+"/none", "--channel", "orders").event("failed"); !strings.Contains(e.Text, "no direct node") {
 		t.Errorf("%+v", e)
 	}
+}
+
+// ringDoorbells has a reader in another process sleep in its poll loop between messages.
+func (b *bindings) ringDoorbells(t *testing.T) {
+	for _, language := range b.have {
+		t.Run(language, func(t *testing.T) {
+			n := newNode(t)
+			s := start(t, "poller", n.b.Path(), "orders", "subscriber")
+			// It goes on until it is killed: its end would wake the reader, too.
+			b.example(t, language, "publisher", n.flags("orders", "publisher", "--readers", "1", "--rate", "200")...)
+			for range 20 {
+				s.until("message publisher")
+			}
+		})
+	}
+}
+
+// refuseToRingWhatCouldBlock has a direct node that hands on what it should have refused: the
+// writer ends the talk. The same with a doorbell is answered.
+func (b *bindings) refuseToRingWhatCouldBlock(t *testing.T) {
+	for _, language := range b.have {
+		t.Run(language, func(t *testing.T) {
+			socket := t.TempDir() + "/attach"
+			ln, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: socket, Net: "unixpacket"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			ln.SetDeadline(time.Now().Add(20 * time.Second))
+			event, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wrong := os.NewFile(uintptr(event), "event")
+			defer wrong.Close()
+			d, err := shm.NewDoorbell()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close()
+			b.example(t, language, "publisher", "--socket", socket, "--channel", "orders", "--readers", "9")
+			if k, err := introduced(t, ln, 100, d.Button()); err != nil || k.Type != channel.TypeAdded {
+				t.Errorf("a doorbell: %+v, %v", k, err)
+			}
+			if k, err := introduced(t, ln, 200, wrong); err == nil || os.IsTimeout(err) {
+				t.Errorf("an eventfd: %+v, %v", k, err)
+			}
+		})
+	}
+}
+
+// introduced is what the next publisher that attaches says to a reader with that button.
+func introduced(t *testing.T, ln *net.UnixListener, lane uint64, button *os.File) (channel.Packet, error) {
+	c, err := ln.AcceptUnix()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := channel.NewWire(c)
+	defer w.Close()
+	w.SetReceiveDeadline(time.Now().Add(10 * time.Second))
+	spec := shm.Spec{Name: "orders", Discipline: shm.Lane, Lines: 64, Epoch: uint64(time.Now().UnixNano())}
+	data, err := shm.CreateData(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cursor, err := shm.CreateCursor(spec.Name, spec.Epoch, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate, err := shm.CreateGate(spec.Name, spec.Epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { data.Close(); cursor.Close(); gate.Close() }()
+	w.Send(&channel.Packet{Type: channel.TypeWelcome, Kind: 1, Wait: 4, Service: "x"})
+	w.Send(&channel.Packet{Type: channel.TypeLane, ID: lane, Epoch: spec.Epoch, Way: channel.Write}, data, gate.File())
+	for {
+		k, files, err := w.Receive()
+		channel.CloseAll(files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k.Type == channel.TypeMapped && k.ID == lane {
+			break
+		}
+	}
+	shm.Seal(data)
+	shm.Seal(cursor)
+	w.Send(&channel.Packet{Type: channel.TypeReader, ID: lane + 1, Lane: lane, Service: "r"}, cursor, button)
+	k, files, err := w.Receive()
+	channel.CloseAll(files)
+	return k, err
 }
 
 // outliveTheDirectNode kills it twice under a publisher and a subscriber of

@@ -27,14 +27,17 @@
 //	writer   reader(cursor) ► respects it ► added(position)
 //	reader   start(position) ► polls
 //
+// The button of a doorbell goes the same way as the cursor, for a reader in a poll loop. It is
+// looked at here: a writer that is handed what it refuses would pay for its reader's lie.
+//
 // A first reader starts at 0: a lane without readers takes no more than it holds. A later one
 // starts where the writer stood when it had come to respect it; one of a service whose reader
 // of orders is gone takes that one's place, within the channel's keep.
 //
 // # Gates
 //
-// Each end of each lane has a gate of its own. A cut sets it, and the end sees it with its
-// next message or look; a writer that dies has its readers' gates set, once they are read
+// Each end of each lane has a gate of its own. A cut sets it, wakes who sleeps at it or rings
+// its doorbell, and the end sees it with its next message or look; a writer that dies has its readers' gates set, once they are read
 // they say so. A program that ignores its gate reads on what its mapping holds, and cannot
 // be stopped from here; its counterpart forgets it. What it must not see is therefore not
 // written any more: a reader that is cut loses the lane's writer only with the writer.

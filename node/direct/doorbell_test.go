@@ -359,3 +359,80 @@ func TestOnlySubscribersHaveADoorbell(t *testing.T) {
 		t.Error(s, err)
 	}
 }
+
+// The next direct node has the button, too: it rings for its own cuts.
+func TestNextDirectNodeRingsWhenItKeepsAPairApart(t *testing.T) {
+	n := newNode(t)
+	cfg := Default()
+	cfg.Socket = n.b.Path()
+	o := n.options("orders", "subscriber")
+	o.Wait = "poll"
+	s, err := channel.OpenSubscriber(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := n.publisher("orders", "publisher")
+	defer func() { s.Close(); p.Close() }()
+	eventually(t, "the lane is read", func() bool { s.Poll(9, &channel.Handler{}); return len(s.Lanes()) == 1 })
+	n.stop()
+	n.start(cfg)
+	n.apply()
+	eventually(t, "the lane is adopted with its reader", func() bool {
+		rings := n.rings()
+		return len(rings) == 1 && len(rings[0].Readers) == 1 && rings[0].Readers[0].State == "reading"
+	})
+	for rung := []bool{true}; rung[0]; { // until all that the adoption had to say is heard
+		s.Poll(9, &channel.Handler{})
+		if !s.Arm() {
+			if rung, err = polled(200*time.Millisecond, s.File()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	n.deny["apart"] = policy.Rule{From: []string{"publisher"}, To: []string{"subscriber"}, Action: policy.Deny}
+	n.apply()
+	if rung, err := polled(10*time.Second, s.File()); err != nil || !rung[0] {
+		t.Fatal("the cut is not rung for", err)
+	}
+	var ended *reason.Error
+	s.Poll(9, &channel.Handler{Ended: func(_ *channel.Source, why *reason.Error) { ended = why }})
+	if ended == nil || ended.Code != reason.DeniedByRule {
+		t.Error(ended)
+	}
+}
+
+// An end that gives a doorbell over and over costs one descriptor, as long as it is there.
+func TestDoorbellsGivenOverAndOverAreClosed(t *testing.T) {
+	n := newNode(t)
+	c := n.floor["orders"]
+	c.Keep = 0
+	n.floor["orders"] = c
+	n.apply()
+	p := n.publisher("orders", "publisher")
+	defer p.Close()
+	d, err := shm.NewDoorbell()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	before := openFiles(t)
+	w, lane, files := n.halfReader("orders")
+	for range 50 {
+		if err := w.Send(&channel.Packet{Type: channel.TypeMapped, ID: lane}, d.Button()); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Send(&channel.Packet{Type: channel.TypeAdded, ID: 1 << 40}, d.Button(), d.Button()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "its writer knows it", func() bool { return len(p.Readers()) == 1 })
+	w.Close()
+	channel.CloseAll(files)
+	eventually(t, "it is gone", func() bool { return len(p.Readers()) == 0 })
+	p.Offer(1, nil) // what its writer had of it is closed when it has written on
+	p.Offer(1, nil)
+	s := n.subscriber("orders", "other")
+	eventually(t, "another takes its place", func() bool { return len(p.Readers()) == 1 })
+	s.Close()
+	eventually(t, "all is closed", func() bool { return openFiles(t) <= before+2 })
+}

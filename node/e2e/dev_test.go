@@ -119,6 +119,9 @@ func directIsSeen(t *testing.T, dir string) {
 	if out := must(t, dir, "why", "strategy-c", "gateway"); !strings.Contains(out, "channel.orders connects them") {
 		t.Errorf("why:\n%s", out)
 	}
+	if out := must(t, dir, "channel", "subscribe", "ticks", "--as", "strategy-c", "--wait", "poll", "--cpu", "0", "--count", "3", "--attach", filepath.Join(dir, "_dev-host-b.attach")); strings.Count(out, "feed ") != 3 {
+		t.Errorf("channel subscribe:\n%s", out)
+	}
 	must(t, dir, "channel", "try", "ticks", "strategy-c", "--side", "subscribe")
 	if out, _, code := ask(t, dir, "channel", "try", "ticks", "feed", "--side", "subscribe"); code != 3 || !strings.Contains(out, "denied_by_default") {
 		t.Errorf("channel try: exit %d\n%s", code, out)

@@ -87,5 +87,6 @@
 // Decisions: packets of a unix socket and not a stream, since descriptors belong to one
 // message. Own bytes and not JSON, since the C binding reads them without a library. The
 // program's end keeps the descriptors of what it has mapped: without them nothing can be
-// adopted. Not in node: applications link this room, and it stays small.
+// adopted. Pinning is a call (Pin) and no option: a goroutine is pinned and no end, and the
+// zero value of an option would be a processor. Not in node: applications link this room, and it stays small.
 package channel

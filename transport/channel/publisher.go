@@ -84,6 +84,9 @@ func (p *Publisher) Readers() []string {
 	return out
 }
 
+// MemoryNode is the NUMA node of the lane's memory; false where the kernel does not say.
+func (p *Publisher) MemoryNode() (node int, ok bool) { return p.lane.Load().writer.MemoryNode() }
+
 // Close detaches and unmaps. What is published stays for its readers. No other method may
 // be called any more, or be under way.
 func (p *Publisher) Close() error {

@@ -49,10 +49,14 @@ type inLane struct {
 type Source struct {
 	Service string // that writes it
 	link    atomic.Uint64
+	node    int // of the memory, or -1
 }
 
 // Link numbers the lane; it changes when the direct node is replaced.
 func (s *Source) Link() uint64 { return s.link.Load() }
+
+// MemoryNode is the NUMA node of the lane's memory; false where the kernel does not say.
+func (s *Source) MemoryNode() (node int, ok bool) { return s.node, s.node >= 0 }
 
 // Handler is told what Poll finds. Nil functions are not called.
 type Handler struct {
@@ -311,6 +315,11 @@ func openIn(k *Packet, files []*os.File) (*inLane, error) {
 	}
 	l := &inLane{Source: Source{Service: k.Service}, data: data, cursor: cursor, reader: r, pair: k.Pair}
 	l.link.Store(k.ID)
+	if node, ok := r.MemoryNode(); ok {
+		l.node = node
+	} else {
+		l.node = -1
+	}
 	return l, nil
 }
 

@@ -109,7 +109,7 @@
 //
 // A reader in a poll loop gives its writers the button of its Doorbell beside the cursor. The
 // writer rings it, too, when that reader's asleep is set: the same word, and no system call
-// either while the reader is awake.
+// either while the reader is awake. Who shuts the gate rings it, after the gate.
 //
 // # Calls
 //

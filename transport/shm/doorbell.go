@@ -17,7 +17,10 @@ import (
 //
 // It is no eventfd: O_NONBLOCK belongs to both ends of one, so a hostile reader could take
 // it off, fill the counter and have its writer block for ever. A socket is asked not to
-// block with each call, and so neither is set O_NONBLOCK: Go's own poller would wake, too.
+// block with each call. What a hostile reader can do is to connect the button to another
+// unix socket of the host, where then a byte of zero arrives in its writer's name.
+//
+// Neither end is set O_NONBLOCK: Go's own poller would wake, too.
 type Doorbell struct{ file, button *os.File }
 
 // NewDoorbell makes one.

@@ -165,6 +165,7 @@
 #define FIRE_WAIT_SPIN 1
 #define FIRE_WAIT_SPIN_YIELD 2
 #define FIRE_WAIT_ADAPTIVE 3
+#define FIRE_WAIT_POLL 4 /* in a poll loop, by a doorbell: an end of this header gives none, and waits as adaptive */
 
 /* ---- what functions return ---- */
 
@@ -189,7 +190,8 @@ enum {
 	FIRE_REFUSED = -16,
 	FIRE_PROTOCOL = -17,
 	FIRE_INVALID = -18,
-	FIRE_NOT_YET = -19
+	FIRE_NOT_YET = -19,
+	FIRE_NO_DOORBELL = -20
 };
 
 FIRE_RING_API const char *fire_ring_error(int code)
@@ -215,6 +217,7 @@ FIRE_RING_API const char *fire_ring_error(int code)
 		"the direct node does not speak this attach protocol",
 		"an argument makes no sense",
 		"the direct node has given no ring yet",
+		"this is no doorbell, which is a unix datagram socket",
 	};
 	int n = (int)(sizeof words / sizeof *words);
 	return code <= 0 && code > -n ? words[-code] : "unknown";
@@ -452,6 +455,7 @@ static inline uint64_t fire_lines_of_(uint64_t bytes)
 struct fire_peer {
 	uint64_t link; /* the caller's name for it */
 	struct fire_memory cursor;
+	int button;   /* of its doorbell, -1: it sleeps on the bell */
 	dev_t device; /* which memory that is */
 	ino_t inode;
 	char service[FIRE_NAME_MAX + 1];
@@ -474,10 +478,18 @@ struct fire_writer {
 	struct fire_peer peer[FIRE_READERS_MAX];
 };
 
+static inline void fire_peer_close_(struct fire_peer *p)
+{
+	fire_unmap_(&p->cursor);
+	if (p->button >= 0)
+		close(p->button);
+	p->button = -1;
+}
+
 FIRE_RING_API void fire_writer_close(struct fire_writer *w)
 {
 	while (w->readers > 0)
-		fire_unmap_(&w->peer[--w->readers].cursor);
+		fire_peer_close_(&w->peer[--w->readers]);
 	fire_unmap_(&w->gate.memory);
 	fire_unmap_(&w->ring.memory);
 }
@@ -518,11 +530,39 @@ FIRE_RING_API int fire_writer_add(struct fire_writer *w, int cursor_fd, uint64_t
 	if (err != FIRE_OK)
 		return err;
 	p->link = link;
+	p->button = -1;
 	p->device = st.st_dev;
 	p->inode = st.st_ino;
 	snprintf(p->service, sizeof p->service, "%s", service != NULL ? service : "");
 	w->readers++;
 	return FIRE_OK;
+}
+
+/* fire_is_doorbell_ refuses what could make its writer wait: a unix datagram socket is asked
+ * not to with each call. */
+static inline int fire_is_doorbell_(int fd)
+{
+	int domain = -1, type = -1;
+	socklen_t n = sizeof domain, m = sizeof type;
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &m) == 0 &&
+	       domain == AF_UNIX && type == SOCK_DGRAM;
+}
+
+/* fire_writer_add_with_doorbell is fire_writer_add for a reader that waits in a poll loop. The
+ * writer takes a copy of the button. */
+FIRE_RING_API int fire_writer_add_with_doorbell(struct fire_writer *w, int cursor_fd, int button_fd, uint64_t link, const char *service)
+{
+	if (!fire_is_doorbell_(button_fd))
+		return FIRE_NO_DOORBELL;
+	int button = fcntl(button_fd, F_DUPFD_CLOEXEC, 0);
+	if (button < 0)
+		return FIRE_SYSTEM;
+	int err = fire_writer_add(w, cursor_fd, link, service);
+	if (err != FIRE_OK)
+		close(button);
+	else
+		w->peer[w->readers - 1].button = button;
+	return err;
 }
 
 /* fire_writer_remove forgets a reader: the writer waits for it no longer. */
@@ -531,7 +571,7 @@ FIRE_RING_API void fire_writer_remove(struct fire_writer *w, uint64_t link)
 	for (unsigned i = 0; i < w->readers; i++) {
 		if (w->peer[i].link != link)
 			continue;
-		fire_unmap_(&w->peer[i].cursor);
+		fire_peer_close_(&w->peer[i]);
 		w->peer[i] = w->peer[--w->readers];
 		return;
 	}
@@ -601,12 +641,21 @@ static inline int fire_reserve_(struct fire_writer *w, uint64_t n)
 	return FIRE_SENT;
 }
 
+static inline int fire_asleep_(const struct fire_peer *p)
+{
+	const void *asleep = p->cursor.at + FIRE_OFF_ASLEEP;
+	return atomic_load_explicit((const _Atomic uint32_t *)asleep, memory_order_relaxed) != 0;
+}
+
 static inline void fire_wake_(struct fire_writer *w)
 {
 	unsigned char *at = w->ring.memory.at;
 	fire_count_more_(at + FIRE_OFF_WRITTEN + 24, 1);
 	atomic_fetch_add_explicit((_Atomic uint32_t *)(void *)(at + FIRE_OFF_BELL), 1, memory_order_seq_cst);
 	fire_futex_wake_(at + FIRE_OFF_BELL);
+	for (unsigned i = 0; i < w->readers; i++)
+		if (w->peer[i].button >= 0 && fire_asleep_(&w->peer[i])) /* full: it is readable already */
+			(void)!send(w->peer[i].button, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 /* fire_publish_ writes the head and lets the message be seen: its sequence comes last. */
@@ -632,8 +681,7 @@ static inline void fire_publish_(struct fire_writer *w, unsigned char *line, uin
 	 * a reader that is about to sleep. */
 	atomic_signal_fence(memory_order_seq_cst);
 	for (unsigned i = 0; i < w->readers; i++) {
-		const void *asleep = w->peer[i].cursor.at + FIRE_OFF_ASLEEP;
-		if (atomic_load_explicit((const _Atomic uint32_t *)asleep, memory_order_relaxed) != 0) {
+		if (fire_asleep_(&w->peer[i])) {
 			w->sample_at = w->messages; /* the clock costs little beside the call */
 			fire_wake_(w);
 			return;
@@ -1453,7 +1501,7 @@ static inline int fire_on_reader_(struct fire_end *e, struct fire_packet_ *k)
 	struct stat st;
 	uint64_t link = fire_get_(k, 8);
 	fire_get_text_(k, fire_get_(k, 1), service, FIRE_NAME_MAX);
-	if (!fire_whole_(k, 1))
+	if (!fire_whole_(k, 1) && !fire_whole_(k, 2)) /* the cursor; the button of its doorbell, if it has one */
 		return FIRE_PROTOCOL;
 	struct fire_lane *l = fire_lane_of_(e, link, FIRE_WRITES);
 	if (l == NULL)
@@ -1467,6 +1515,8 @@ static inline int fire_on_reader_(struct fire_end *e, struct fire_packet_ *k)
 	int err = FIRE_OK;
 	if (known != NULL)
 		known->link = k->id;
+	else if (k->fds == 2)
+		err = fire_writer_add_with_doorbell(&l->writer, k->fd[0], k->fd[1], k->id, service);
 	else
 		err = fire_writer_add(&l->writer, k->fd[0], k->id, service);
 	if (err != FIRE_OK)

@@ -14,6 +14,7 @@ def read_flags():
     a.add_argument("--service", default="")
     a.add_argument("--count", type=int, default=0, help="messages; 0 is until the channel is shut")
     a.add_argument("--bytes", type=int, default=48)
+    a.add_argument("--rate", type=int, default=0, help="publisher: messages a second; 0 is as many as go")
     a.add_argument("--readers", type=int, default=0, help="publisher: wait for so many first")
     a.add_argument("--library", default="", help="libfire_ring.so")
     f = a.parse_args()

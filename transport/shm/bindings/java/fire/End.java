@@ -353,10 +353,14 @@ public final class End {
     private void onReader(long id, ByteBuffer k) throws RingException {
         long link = k.getLong();
         name(k);
-        want(k, 1);
+        want(k, fdCount == 2 ? 2 : 1); // the cursor; the button of its doorbell, if it has one
         for (Lane l : lanes) {
             if (l.writer != null && l.link == link) {
-                if (!known(l.writer, fds[0], id)) {
+                if (known(l.writer, fds[0], id)) {
+                    // it keeps the button that it has
+                } else if (fdCount == 2) {
+                    l.writer.addWithDoorbell(fds[0], fds[1], id);
+                } else {
                     l.writer.add(fds[0], id);
                 }
                 say(begin(ADDED, id).putLong(l.writer.position()));

@@ -4,7 +4,7 @@ package fire;
 final class Flags {
     String socket = System.getenv().getOrDefault("FIRE_DIRECT", "/run/fire/attach"), channel = "", service = "";
     long count; // 0: until the channel is shut
-    int bytes = 48, readers;
+    int bytes = 48, readers, rate; // rate: messages a second, 0: as many as go
 
     Flags(String[] args) {
         for (int i = 0; i + 1 < args.length; i += 2) {
@@ -16,6 +16,7 @@ final class Flags {
                 case "--count": count = Long.parseLong(v); break;
                 case "--bytes": bytes = Integer.parseInt(v); break;
                 case "--readers": readers = Integer.parseInt(v); break;
+                case "--rate": rate = Integer.parseInt(v); break;
                 default: throw new IllegalArgumentException("no such flag: " + args[i]);
             }
         }

@@ -19,11 +19,15 @@ public final class Publisher {
         byte[] message = new byte[Math.max(8, f.bytes)];
         ByteBuffer number = ByteBuffer.wrap(message).order(ByteOrder.LITTLE_ENDIAN);
         Writer w = end.writer();
-        long sent = 0, full = 0;
+        long sent = 0, full = 0, begun = System.nanoTime();
         int code = RingException.SENT;
         while (f.count == 0 || sent < f.count) {
             if ((sent + full) % 64 == 0) {
                 end.service(); // lets readers come and go
+            }
+            while (f.rate > 0 && System.nanoTime() - begun < sent * 1_000_000_000 / f.rate) {
+                end.service();
+                Thread.yield();
             }
             number.putLong(0, sent);
             code = w.offer(1, message, 0, f.bytes);

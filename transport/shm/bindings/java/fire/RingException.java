@@ -4,7 +4,7 @@ package fire;
 public final class RingException extends Exception {
     public static final int SENT = 0, FULL = -1, TOO_LONG = -2, SHUT = -3, CORRUPT = -4, SYSTEM = -5, UNSEALED = -6, SIZE = -7, FOREIGN = -8,
         VERSION = -9, LAYOUT = -10, HEAD = -11, EPOCH = -12, USED = -13, BUSY = -14, UNREACHABLE = -15, REFUSED = -16, PROTOCOL = -17,
-        INVALID = -18, NOT_YET = -19;
+        INVALID = -18, NOT_YET = -19, NO_DOORBELL = -20;
 
     private static final String[] WORDS = {
         "no error", "a reader of the lane is that far behind: nothing was written",
@@ -16,7 +16,7 @@ public final class RingException extends Exception {
         "the memories are of different epochs", "the ring has had a writer; a new one needs a new ring",
         "no place for one more reader or lane", "no direct node answers at the socket; is `fire run --role direct` running on this host?",
         "the direct node has refused this end", "the direct node does not speak this attach protocol", "an argument makes no sense",
-        "the direct node has given no ring yet"};
+        "the direct node has given no ring yet", "this is no doorbell, which is a unix datagram socket"};
 
     public final int code;
     public final int reason; // the direct node's number, if it said one

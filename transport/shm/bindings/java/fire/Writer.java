@@ -12,6 +12,7 @@ public final class Writer {
         long link;
         final long device, inode;
         final Ring.Mapped cursor;
+        int button = -1; // of its doorbell, -1: it sleeps on the bell
 
         Peer(long link, int cursorFd, long epoch) throws RingException {
             long[] stat = Native.stat(cursorFd);
@@ -22,6 +23,15 @@ public final class Writer {
             this.link = link;
             device = stat[0];
             inode = stat[1];
+        }
+
+        boolean asleep() {
+            return MEMORY.getIntVolatile(null, cursor.at + Layout.OFF_ASLEEP) != 0;
+        }
+
+        void close() {
+            cursor.close();
+            Native.close(button);
         }
     }
 
@@ -61,11 +71,23 @@ public final class Writer {
         readers++;
     }
 
+    /** As add, for a reader that waits in a poll loop. The writer takes a copy of the button. */
+    public void addWithDoorbell(int cursorFd, int buttonFd, long link) throws RingException {
+        int button = Native.button(buttonFd);
+        try {
+            add(cursorFd, link);
+        } catch (RingException e) {
+            Native.close(button);
+            throw e;
+        }
+        peers[readers - 1].button = button;
+    }
+
     /** Forgets a reader: the writer waits for it no longer. */
     public void remove(long link) {
         for (int i = 0; i < readers; i++) {
             if (peers[i].link == link) {
-                peers[i].cursor.close();
+                peers[i].close();
                 peers[i] = peers[--readers];
                 peers[readers] = null;
                 return;
@@ -204,12 +226,21 @@ public final class Writer {
         // No fence: that of a reader that is about to sleep is its membarrier. A volatile load
         // keeps its place for the compiler.
         for (int i = 0; i < readers; i++) {
-            if (MEMORY.getIntVolatile(null, peers[i].cursor.at + Layout.OFF_ASLEEP) != 0) {
+            if (peers[i].asleep()) {
                 sampleAt = messages; // the clock costs little beside the call
                 Ring.add(counters + 24, 1);
                 MEMORY.getAndAddInt(null, ring.at + Layout.OFF_BELL, 1);
                 Native.futexWake(ring.at + Layout.OFF_BELL);
+                ringDoorbells();
                 return;
+            }
+        }
+    }
+
+    private void ringDoorbells() {
+        for (int i = 0; i < readers; i++) {
+            if (peers[i].button >= 0 && peers[i].asleep()) {
+                Native.ring(peers[i].button);
             }
         }
     }
@@ -241,7 +272,7 @@ public final class Writer {
 
     public void close() {
         while (readers > 0) {
-            peers[--readers].cursor.close();
+            peers[--readers].close();
         }
         gate.close();
         ring.mapped.close();
