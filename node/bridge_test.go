@@ -229,7 +229,10 @@ func TestBroadcastReachesOtherHosts(t *testing.T) {
 		}
 	}
 	paths := m.c.hosts[1].direct.bridge.Paths()
-	m.until("paths are told", func() bool { paths = m.c.hosts[1].direct.bridge.Paths(); return len(paths) == 3 && paths[0].Messages == n })
+	m.until("paths are told", func() bool {
+		paths = m.c.hosts[1].direct.bridge.Paths()
+		return len(paths) == 3 && paths[0].Messages == n
+	})
 	for _, x := range paths {
 		if x.Path != "udp" || x.Channel != "md" {
 			t.Errorf("%+v", x)
@@ -388,7 +391,10 @@ func TestPolicyCutsWhatComesFromAnotherHost(t *testing.T) {
 	if _, err := m.c.control.Apply(t.Context(), admin.ApplyRequest{Name: "floor.toml", Text: deny, WaitMS: 5000}); err != nil {
 		t.Fatal(err)
 	}
-	m.until("the denied one is cut", func() bool { other.Poll(100, &other.h); return other.ended != nil && other.ended.Code == reason.DeniedByRule })
+	m.until("the denied one is cut", func() bool {
+		other.Poll(100, &other.h)
+		return other.ended != nil && other.ended.Code == reason.DeniedByRule
+	})
 	offer(p, 100, 200, func() { s.Poll(100, &s.h) })
 	m.until("the other hears on", s.hears("feed", 200))
 	if s.lost > 0 || s.ended != nil {

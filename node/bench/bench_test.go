@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +32,11 @@ func TestMain(m *testing.M) {
 		err = relayChild(args[len(args)-1])
 	case "ring":
 		err = RingPeer(os.Stdin, os.Stdout, args[len(args)-1])
+	case "udp":
+		var size int
+		if size, err = strconv.Atoi(args[len(args)-1]); err == nil {
+			err = UDPPeer(context.Background(), os.Stdin, os.Stdout, size)
+		}
 	case "silent":
 		err = errors.New("no address today")
 	}
