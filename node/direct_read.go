@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fire/node/admin"
+	"fire/node/bridge"
 	"fire/node/direct"
 	"fire/policy"
 	"fire/policy/reason"
@@ -47,6 +48,8 @@ func (l *local) Direct(ctx context.Context, what string, q url.Values) (any, err
 		return gather(hosts, func(h *host) ([]direct.Ring, error) { return h.direct.broker.Rings(ctx) })
 	case "channels":
 		return gather(hosts, func(h *host) ([]direct.ChannelState, error) { return h.direct.broker.Channels(ctx) })
+	case "paths":
+		return gather(hosts, func(h *host) ([]bridge.PathState, error) { return h.direct.bridge.Paths(), nil })
 	case "events":
 		return gather(hosts, func(h *host) ([]direct.Event, error) { return h.direct.trail.Last(), nil })
 	case "try":

@@ -11,7 +11,10 @@ import (
 )
 
 // directProtocol is what the map shows of an edge that goes through shared memory.
-const directProtocol = "shm"
+const directProtocol = twin.ProtocolShm
+
+// farProtocol is the same of one that comes from another host, before more is known.
+const farProtocol = twin.ProtocolUDP
 
 // readWithin bounds the wait for the broker's loop; a report without its edges is better
 // than none.
@@ -41,6 +44,9 @@ func (d *directNode) deltas() []twin.EdgeDelta {
 	var out []twin.EdgeDelta
 	for _, r := range since {
 		for _, x := range r.Value.Readers {
+			if x.Far {
+				continue // the other host tells of who reads there
+			}
 			out = append(out, d.edge(&r.Value, &x, !seen[x.Link])...)
 		}
 	}
@@ -52,6 +58,9 @@ func (d *directNode) deltas() []twin.EdgeDelta {
 func (d *directNode) edge(r *direct.Ring, x *direct.RingReader, opened bool) []twin.EdgeDelta {
 	e := twin.EdgeDelta{Src: r.Writer.Service, Dst: x.Service, Side: twin.SideOut, Protocol: directProtocol, Peer: d.self.Name, Secured: true,
 		Requests: x.Stat.Messages, BytesOut: x.Stat.Bytes, Errors: x.Stat.Lost, Latency: latencies(x)}
+	if r.Writer.Far {
+		e.Protocol = d.pathOf(r)
+	}
 	if x.State == "reading" {
 		e.Active = 1
 	}
@@ -83,4 +92,14 @@ func latencies(x *direct.RingReader) meter.HistSnapshot {
 		}
 	}
 	return h.Snapshot()
+}
+
+// pathOf is how messages of a publisher on another host come here.
+func (d *directNode) pathOf(r *direct.Ring) string {
+	for _, p := range d.bridge.Paths() {
+		if p.Way == "from" && p.Channel == r.Channel && p.Service == r.Writer.Service && p.Node == r.Writer.Node && p.Path != "" {
+			return p.Path
+		}
+	}
+	return farProtocol
 }

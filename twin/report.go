@@ -24,6 +24,23 @@ const (
 	SideIn  = "in"
 )
 
+// Protocols of edges that go past the proxies, over a direct path.
+const (
+	ProtocolShm       = "shm"       // shared memory of one host
+	ProtocolUDP       = "udp"       // encrypted datagrams from host to host
+	ProtocolMulticast = "multicast" // the same to many at once
+	ProtocolSession   = "quic"      // the same where no datagram gets through
+)
+
+// DirectProtocol tells whether an edge of that protocol goes past the proxies.
+func DirectProtocol(p string) bool {
+	switch p {
+	case ProtocolShm, ProtocolUDP, ProtocolMulticast, ProtocolSession:
+		return true
+	}
+	return false
+}
+
 // EdgeDelta is what one side saw of one edge since the node's previous report.
 type EdgeDelta struct {
 	Src      string `json:"src"`

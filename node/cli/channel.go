@@ -5,14 +5,16 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"fire/node/admin"
+	"fire/node/bridge"
 	"fire/node/direct"
 )
 
 func channelVerb() *verb {
-	node := flag{name: "node", kind: kindString, value: "NAME", brief: "one host, where a process runs several"}
+	node := nodeFlag()
 	return &verb{
 		name: "channel", brief: "the direct paths of the floor: list, cut and try them",
 		verbs: []*verb{
@@ -24,6 +26,16 @@ func channelVerb() *verb {
 					{"fire channel ls -o json", "the same for programs (fire.channels/v1)"},
 				},
 				run: asking(channelList),
+			},
+			{
+				name: "paths", brief: "list what comes from and goes to other hosts", most: 1, args: "[CHANNEL]",
+				about: `One line for each publisher and host. PATH is udp, multicast, or quic: datagrams do not get through, and the session between the hosts carries them, slower. PROVED counts the sender's signatures over what went to a group.`,
+				flags: askFlags(node),
+				examples: []example{
+					{"fire channel paths", "all"},
+					{"fire channel paths md-nyse -o json", "one channel, for programs (fire.channel.paths/v1)"},
+				},
+				run: asking(channelPaths),
 			},
 			{
 				name: "revoke", brief: "cut a channel on this host, or one service on it", args: "CHANNEL [SERVICE]", least: 1, most: 2,
@@ -98,6 +110,10 @@ func channelList(ctx context.Context, c *call, a *admin.Client) error {
 func endNames(ends []direct.End) string {
 	var out []string
 	for _, e := range ends {
+		if e.Far {
+			out = append(out, e.Service+"@"+e.Node)
+			continue
+		}
 		out = append(out, fmt.Sprintf("%s(%d)", e.Service, e.PID))
 	}
 	if len(out) == 0 {
@@ -194,4 +210,44 @@ func printableHead(head string) string {
 		}
 	}
 	return strings.ReplaceAll(string(b), "\x01", "|")
+}
+
+// nodeFlag picks one of the hosts that a process runs.
+func nodeFlag() flag {
+	return flag{name: "node", kind: kindString, value: "NAME", brief: "one host, where a process runs several"}
+}
+
+func channelPaths(ctx context.Context, c *call, a *admin.Client) error {
+	all, err := admin.AskDirect[[]direct.At[bridge.PathState]](ctx, a, "paths", url.Values{"node": {c.string("node")}})
+	if err != nil {
+		return err
+	}
+	if len(c.args) > 0 {
+		all = slices.DeleteFunc(all, func(p direct.At[bridge.PathState]) bool { return p.Value.Channel != c.args[0] })
+	}
+	type path = direct.At[bridge.PathState]
+	return printList(c, "fire.channel.paths/v1", all, []column[path]{
+		{head: "CHANNEL", cell: func(p path) string { return p.Value.Channel }},
+		{head: "NODE", cell: func(p path) string { return p.Node }},
+		{head: "WAY", cell: func(p path) string { return p.Value.Way + " " + p.Value.Node }},
+		{head: "PUBLISHER", cell: func(p path) string { return dashed(p.Value.Service) }},
+		{head: "PATH", cell: func(p path) string { return dashed(p.Value.Path) }},
+		{head: "MESSAGES", right: true, cell: func(p path) string { return showCount(p.Value.Messages) }},
+		{head: "LOST", right: true, cell: func(p path) string { return showCount(p.Value.Lost) }},
+		{head: "REPAIRED", right: true, cell: func(p path) string { return showCount(p.Value.Repaired) }},
+		{head: "RTT", right: true, cell: func(p path) string { return showSome(int64(p.Value.RTT)) }},
+		{head: "LINES", right: true, wide: true, cell: func(p path) string { return blankZero(p.Value.Lines) }},
+		{head: "LAG", right: true, wide: true, cell: func(p path) string { return showCount(p.Value.Lag) }},
+		{head: "REFUSED", right: true, wide: true, cell: func(p path) string { return showCount(p.Value.Refused) }},
+		{head: "UNSENT", right: true, wide: true, cell: func(p path) string { return showCount(p.Value.Unsent) }},
+		{head: "PROVED", right: true, wide: true, cell: func(p path) string { return showCount(p.Value.Proofs) }},
+		{head: "WHY NOT", cell: func(p path) string { return p.Value.Reason }},
+	}, "no channel comes from or goes to another host now")
+}
+
+func dashed(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
 }

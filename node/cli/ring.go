@@ -13,7 +13,7 @@ import (
 )
 
 func ringVerb() *verb {
-	node := flag{name: "node", kind: kindString, value: "NAME", brief: "one host, where a process runs several"}
+	node := nodeFlag()
 	return &verb{
 		name: "ring", brief: "look into the rings of the direct path on this host",
 		verbs: []*verb{

@@ -110,7 +110,7 @@ func (c *Control) Events(context.Context) ([]admin.Event, error) {
 
 // pathOf is "direct" for what goes past the proxies.
 func pathOf(protocol string) string {
-	if protocol == "shm" {
+	if twin.DirectProtocol(protocol) {
 		return "direct"
 	}
 	return "mesh"
