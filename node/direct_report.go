@@ -53,7 +53,7 @@ func (d *directNode) deltas() []twin.EdgeDelta {
 	return out
 }
 
-// edge tells both ends: they are on this host. A slow reader's lost messages are errors of
+// edge tells both ends when they are on this host. A slow reader's lost messages are errors of
 // the edge.
 func (d *directNode) edge(r *direct.Ring, x *direct.RingReader, opened bool) []twin.EdgeDelta {
 	e := twin.EdgeDelta{Src: r.Writer.Service, Dst: x.Service, Side: twin.SideOut, Protocol: directProtocol, Peer: d.self.Name, Secured: true,
@@ -73,6 +73,9 @@ func (d *directNode) edge(r *direct.Ring, x *direct.RingReader, opened bool) []t
 	}
 	in := e
 	in.Side = twin.SideIn
+	if r.Writer.Far { // the publisher's own side is its host's to tell, which sees a window and no readers
+		return []twin.EdgeDelta{in}
+	}
 	return []twin.EdgeDelta{e, in}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -209,8 +210,11 @@ func ringTail(ctx context.Context, c *call, a *admin.Client) error {
 	if err != nil {
 		return err
 	}
+	if own := slices.DeleteFunc(slices.Clone(all), func(r direct.At[direct.Ring]) bool { return r.Value.Writer.Far }); len(all) > 1 && len(own) == 1 {
+		all = own // the others are what other hosts have of it
+	}
 	if len(all) > 1 {
-		return usage("`fire ring ls` shows their numbers", "channel %q has %d rings on this host; name one by its number", c.args[0], len(all))
+		return usage("`fire ring ls -o wide` shows their hosts and numbers", "channel %q has %d rings here; name one by its number, or its host with --node", c.args[0], len(all))
 	}
 	q := direct.ChangeRequest{Node: all[0].Node, Link: all[0].Value.Link, WithinMS: tailRound.Milliseconds()}
 	var end <-chan time.Time

@@ -9,6 +9,7 @@ import (
 
 	"fire/node/admin"
 	"fire/node/catalog"
+	"fire/policy"
 	"fire/policy/pki"
 	"fire/policy/reason"
 	"fire/twin"
@@ -179,8 +180,14 @@ func (w *chain) channels(v *catalog.View, names []string, src, dst string) {
 			shared = append(shared, node)
 		}
 	}
-	w.find(len(shared) > 0, "channel", reason.NotPlaced, "both are placed on "+strings.Join(shared, ", ")+", where they attach (`fire channel ls` there)",
-		"no host has both, and shared memory reaches no further")
+	if len(shared) > 0 {
+		w.find(true, "channel", reason.OK, "both are placed on "+strings.Join(shared, ", ")+", where they attach (`fire channel ls` there)", "")
+		return
+	}
+	far := slices.ContainsFunc(names, func(name string) bool { return v.State.Channels[name].Kind != policy.RPC })
+	w.find(far, "channel", reason.NotPlaced, fmt.Sprintf("messages go from %s to %s over encrypted datagrams (`fire channel paths` there)",
+		strings.Join(v.State.Services[src].Nodes, ", "), strings.Join(v.State.Services[dst].Nodes, ", ")),
+		"no host has both, and calls (kind rpc) stay on one host")
 }
 
 func (w *chain) endpoints(v *catalog.View, dst string) {

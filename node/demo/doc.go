@@ -9,17 +9,18 @@
 //	    │                │ strategy-c              │ │
 //	    │                │ ▲                       │ │
 //	    │                │ ║ ITCH                  │ │
-//	    │                │ feed ◄─SoupBinTCP/ITCH──┘ │
+//	screen ◄═ITCH, UDP════ feed ◄─SoupBinTCP/ITCH──┘ │
 //	    └────────────────────────SoupBinTCP/ITCH─────┘
 //	desk ──HTTP─────────────────────────────►  blotter ◄─HTTP─ gateway
 //
-// ═ and ║ are direct paths, over shared memory; the rest goes where Wiring says.
+// ═ and ║ are direct paths, over shared memory and encrypted datagrams; the rest goes where
+// Wiring says.
 //
 // Files: session.go (FIX 4.4 session as a pure state machine), replay.go (what a
 // session can send again), journal.go (the same on disk), peer.go (a session on a
 // socket), acceptor.go, book.go (the pure order book), engine.go, gateway.go,
 // riskline.go (risk calls in order), risk.go, marketdata.go, flow.go (the seeded
-// order flow), strategy.go, feed.go, door.go (sockets and direct paths alike), blotter.go, desk.go, floor.go and floor.toml (who is
+// order flow), strategy.go, feed.go, screen.go, door.go (sockets and direct paths alike), blotter.go, desk.go, floor.go and floor.toml (who is
 // where and may call whom), verbs.go (each program as a command).
 //
 // It refuses to know the mesh: a program listens and dials where Wiring says.

@@ -68,6 +68,7 @@ func Programs() []Spec {
 		strategy("strategy-a", ":15001", ":15002"),
 		strategy("strategy-b", ":15003", ":15004"),
 		{Name: "strategy-c", Service: "strategy-c", Host: "host-b", Protocol: "tcp", Channels: []Channel{{"gateway", "orders"}, {"market-data", "ticks"}}},
+		{Name: "screen", Service: "screen", Host: "host-a", Protocol: "tcp", Channels: []Channel{{"ticks", "ticks"}}},
 		{Name: "desk", Service: "desk", Host: "host-a", Protocol: "tcp", Upstreams: []Upstream{{"blotter", "http", a + ":15005"}}},
 	}
 }

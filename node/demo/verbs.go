@@ -34,6 +34,8 @@ func (s Spec) New(w Wiring) (Program, error) {
 	case "strategy-a", "strategy-b", "strategy-c":
 		return NewStrategy(StrategyConfig{Name: s.Service, Number: uint64(s.Service[len("strategy-")] - 'a'), Gateway: w.Dial["gateway"],
 			MarketData: w.Dial["market-data"], Seed: w.Seed, Rate: w.Rate, Attach: w.Attach, StateDir: state}, w.Log)
+	case "screen":
+		return NewScreen(ScreenConfig{Ticks: w.Dial["ticks"], Attach: w.Attach}, w.Log)
 	case "desk":
 		return NewDesk(DeskConfig{Blotter: w.Dial["blotter"]}, w.Log)
 	}
@@ -137,6 +139,8 @@ func shortOf(service string) string {
 		return "feed handler: market data from the mesh to the programs of its host, over shared memory"
 	case "strategy-c":
 		return "trading strategy whose orders and market data go over shared memory"
+	case "screen":
+		return "price screen: market data from another host, over encrypted datagrams"
 	case "desk":
 		return "reader that polls the blotter"
 	}
