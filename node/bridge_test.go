@@ -173,7 +173,10 @@ func (m *bridgedMesh) subscriber(host int, ch, service string) *listener {
 		}
 		l.next[from.Service], skip = k+1, 0
 	}, Gap: func(_ *channel.Source, first, last uint64) { l.lost += last - first + 1; skip += last - first + 1 },
-		Ended: func(_ *channel.Source, why *reason.Error) { l.ended = why }}
+		Ended: func(from *channel.Source, why *reason.Error) {
+			l.ended = why
+			delete(l.next, from.Service) // the next lane may begin before where this one was
+		}}
 	return l
 }
 
@@ -420,4 +423,56 @@ func TestPublisherOfAnotherHostComesBack(t *testing.T) {
 		m.until("all of it is read", s.hears("feed", 1000*(round+1)))
 		m.until("its lane has ended", func() bool { s.Poll(100, &s.h); return len(s.Lanes()) == 0 })
 	}
+}
+
+// TestReaderOfOrdersThatComesBackHasWhatWasKept ends it, and lets the next one begin where it
+// was, though messages went on coming from another host.
+func TestReaderOfOrdersThatComesBackHasWhatWasKept(t *testing.T) {
+	m := newBridgedMesh(t, "", nil)
+	s := m.subscriber(1, "orders", "reader")
+	p := m.publisher(0, "orders", "feed")
+	offer(p, 0, 100, func() { s.Poll(100, &s.h) })
+	m.until("the first hears", s.hears("feed", 100))
+	s.Close()
+	offer(p, 100, 200, func() {})
+	next := m.subscriber(1, "orders", "reader")
+	next.next["feed"] = 100
+	m.until("the next hears what was kept", next.hears("feed", 200))
+	offer(p, 200, 300, func() { next.Poll(100, &next.h) })
+	m.until("and what follows", next.hears("feed", 300))
+	if next.lost > 0 {
+		t.Errorf("%d lost", next.lost)
+	}
+}
+
+// TestRevokedHostsLaneEndsAndComesBackWithIt revokes a host and takes it back.
+func TestRevokedHostsLaneEndsAndComesBackWithIt(t *testing.T) {
+	m := newBridgedMesh(t, "", nil)
+	s := m.subscriber(1, "md", "reader")
+	p := m.publisher(0, "md", "feed")
+	offer(p, 0, 100, func() { s.Poll(100, &s.h) })
+	m.until("it hears", s.hears("feed", 100))
+	revoke := func(undo bool) {
+		if _, err := m.c.control.Revoke(t.Context(), admin.RevokeRequest{ID: "node/host-a", Undo: undo}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	revoke(false)
+	m.until("the lane has ended, and says why", func() bool { s.Poll(100, &s.h); return s.ended != nil })
+	revoke(true)
+	// Its own direct node has cut the publisher, if it has seen the version between.
+	m.until("the publisher may attach again", func() bool {
+		if state, _ := p.State(); state == shm.Open {
+			return true
+		}
+		q, err := channel.OpenPublisher(t.Context(), m.options(0, "md", "feed"))
+		if err == nil {
+			p = q
+			t.Cleanup(func() { q.Close() })
+		}
+		return err == nil
+	})
+	m.until("a new lane has come", func() bool { s.Poll(100, &s.h); return len(s.Lanes()) == 1 })
+	offer(p, 100, 200, func() { s.Poll(100, &s.h) })
+	m.until("and brings what is new", s.hears("feed", 200))
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"fire/policy"
 	"fire/policy/id"
@@ -114,10 +115,15 @@ func (b *Bridge) Run(ctx context.Context) error {
 	defer b.work.Wait()
 	defer cancel()
 	defer b.links.close()
+	again := time.NewTimer(0)
+	defer again.Stop()
 	for {
 		names, demand := b.deps.Local.Subscribed()
-		b.reconcile(ctx, names)
+		if next := b.reconcile(ctx, names, time.Now()); next > 0 {
+			again.Reset(next)
+		}
 		select {
+		case <-again.C:
 		case <-b.changed:
 			b.enforce()
 		case <-demand:
@@ -131,10 +137,12 @@ func (b *Bridge) Run(ctx context.Context) error {
 }
 
 // reconcile starts and stops pulls, until there is one for each channel that is read here
-// and each host that may publish on it.
-func (b *Bridge) reconcile(ctx context.Context, names []string) {
+// and each host that may publish on it. What a reader of orders has not read is kept for the
+// next one, so a pull outlives it for as long. It returns when to come again; 0: no need.
+func (b *Bridge) reconcile(ctx context.Context, names []string, now time.Time) (next time.Duration) {
 	wanted := map[pullKey]string{}
-	if r := b.rules.Load(); r != nil {
+	r := b.rules.Load()
+	if r != nil {
 		for _, name := range names {
 			for node, h := range r.Hosts {
 				if r.publishes(name, node) && len(wanted) < b.cfg.PeersMax {
@@ -146,10 +154,24 @@ func (b *Bridge) reconcile(ctx context.Context, names []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for k, p := range b.pulls {
-		if at, ok := wanted[k]; !ok || at != p.address {
-			p.cancel()
-			delete(b.pulls, k)
+		at, ok := wanted[k]
+		if ok && at == p.address {
+			p.until = time.Time{}
+			continue
 		}
+		if h, there := r.Hosts[k.node]; there && !ok && h.Address == p.address && r.publishes(k.channel, k.node) && r.Channels[k.channel].Kind == policy.Orders {
+			if p.until.IsZero() {
+				p.until = now.Add(time.Duration(r.Channels[k.channel].Keep))
+			}
+			if left := p.until.Sub(now); left > 0 {
+				if left = max(left, time.Millisecond); next == 0 || left < next {
+					next = left
+				}
+				continue
+			}
+		}
+		p.cancel()
+		delete(b.pulls, k)
 	}
 	for k, at := range wanted {
 		if b.pulls[k] == nil {
@@ -159,6 +181,7 @@ func (b *Bridge) reconcile(ctx context.Context, names []string) {
 			b.work.Go(func() { p.run(ctx) })
 		}
 	}
+	return next
 }
 
 // publishes tells whether some service of a node may publish on a channel that goes from

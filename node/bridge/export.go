@@ -444,6 +444,7 @@ func (e *export) remove(p *puller) {
 	if i < 0 {
 		return
 	}
+	e.port.Receive(e.datagram) // its last words may lie there
 	e.pullers = slices.Delete(e.pullers, i, i+1)
 	for _, k := range p.lanes {
 		e.disconnect(k)

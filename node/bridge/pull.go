@@ -28,6 +28,7 @@ type pull struct {
 	pullKey
 	address string
 	cancel  context.CancelFunc
+	until   time.Time // of the bridge: nobody reads, but who comes before then has what is kept
 	state   atomic.Pointer[[]PathState]
 	why     atomic.Pointer[reason.Error]
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"fire/policy/reason"
@@ -23,6 +24,9 @@ func (c *call) attachOptions() channel.Options {
 	o := channel.Options{Socket: c.string("attach"), Channel: c.args[0], Service: c.string("as")}
 	if o.Socket == "" {
 		o.Socket = c.env("FIRE_DIRECT")
+	}
+	if dir := c.env("FIRE_RUNTIME_DIR"); o.Socket == "" && dir != "" { // as every other verb finds this host's fire
+		o.Socket = filepath.Join(dir, channel.SocketName)
 	}
 	return o
 }

@@ -541,8 +541,11 @@ func (r *Receiver) emit(now int64, typ uint8, payload []byte) {
 	}
 }
 
-// Close tells the sender that this receiver leaves.
-func (r *Receiver) Close(now int64) { r.emit(now, typeBye, nil) }
+// Close tells the sender what is here, and that this receiver leaves.
+func (r *Receiver) Close(now int64) {
+	r.tell(now)
+	r.emit(now, typeBye, nil)
+}
 
 // Silent tells whether the sender has said nothing for SilentAfter.
 func (r *Receiver) Silent(now int64) bool { return now-r.heard > int64(SilentAfter) }
