@@ -17,6 +17,19 @@
 // spin: a waiting process would be measured with the scheduler. Times are taken from the
 // time stamp counter, which costs 14 ns where a look at the clock costs 50.
 //
+// Rivals of the ring are programs of their own that speak lines of JSON (rival_linux.go):
+//
+//	aeron         AeronRival.java, compiled for the run against the user's jar: IPC between
+//	              two processes, exclusive publication, tryClaim
+//	go-disruptor  testdata/disruptor, a module of its own: within one process, Reserve(1)
+//
+// Each row is measured by all directly after each other, on the same two cores, for the
+// same time, in turning order; between its rows a rival blocks. A rival is set to be at
+// its best: warmed up, spinning, its fastest buffers, and no third thread that spins where
+// no third core is. The ratio of a round is of neighbours in time; the middle one is
+// quoted with the least and the most. A rival that is absent, hangs, or says what cannot
+// be is shown as not run, with the reason, and has no ratio.
+//
 // # Two tables
 //
 //	ping_pong   one connection, one message on its way at a time: the latency of an

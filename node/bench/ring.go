@@ -22,6 +22,8 @@ type RingConfig struct {
 	// Rivals, measured beside in the same rounds. Without these they are shown as not run.
 	AeronJar  string // io.aeron:aeron-all; needs a JDK
 	Disruptor string // the program that node/bench/testdata/disruptor builds
+
+	rivalGrace time.Duration // 0: rivalGrace
 }
 
 // DefaultRing is what `fire bench ring` does without flags.
@@ -160,6 +162,7 @@ func RunRing(ctx context.Context, cfg RingConfig, peer []string, progress func(s
 func (r *RingResult) summarize() {
 	for i := range r.Rows {
 		switch row := &r.Rows[i]; {
+		case row.NotRun != "":
 		case row.Table == RowBounce:
 			r.BounceP50NS = row.P50NS
 		case row.Table == RowPingPong && row.Path == pathLane && row.SizeBytes == 48:

@@ -75,6 +75,9 @@ type rivalAnswer struct {
 // row checks an answer to a row that was to take ns, and turns it into one of ours.
 func (a *rivalAnswer) row(name, table string, size int, ns int64) (RingRow, error) {
 	r := RingRow{Table: table, Path: name, SizeBytes: size, Messages: a.Messages}
+	if a.Messages > 1<<40 {
+		return r, fmt.Errorf("it says %d messages", a.Messages)
+	}
 	if table == RowThroughput {
 		if a.Messages == 0 || a.TookNS < ns/2 || a.TookNS > 10*ns {
 			return r, fmt.Errorf("it says %d messages in %d ns of %d", a.Messages, a.TookNS, ns)
@@ -83,7 +86,7 @@ func (a *rivalAnswer) row(name, table string, size int, ns int64) (RingRow, erro
 		return r, nil
 	}
 	for v, n := range a.Latency {
-		if n > a.Messages || r.latency.count+n > a.Messages || v > 1<<40 {
+		if n > a.Messages || r.latency.count+n > a.Messages || n >= 1<<31 || v > 1<<40 {
 			return r, fmt.Errorf("it says %d latencies of %d ns among %d messages", n, v, a.Messages)
 		}
 		r.latency.add(v, n)

@@ -4,6 +4,7 @@ package bench
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,8 +44,8 @@ type rival struct {
 
 const (
 	rivalCompile = time.Minute
-	rivalStart   = 30 * time.Second // for the first line, and again to warm up
-	rivalGrace   = 10 * time.Second // beyond the time that a row takes
+	rivalGrace   = 20 * time.Second // for the first line, to warm up, and beyond what a row takes
+	rivalStop    = 10 * time.Second // to end by itself
 	rivalLine    = 1 << 20
 	rivalRoom    = 512 << 20 // in /dev/shm; Aeron takes 196 MiB
 )
@@ -69,12 +70,15 @@ func startRivals(ctx context.Context, cfg RingConfig, progress func(string)) []*
 			continue
 		}
 		progress("starting " + r.name)
-		if err := x.start(ctx, cfg.Cores, r.command); err != nil {
+		if err := x.start(ctx, cfg, r.command); err != nil {
 			x.giveUp(err, progress)
 		}
 	}
 	return out
 }
+
+// grace is rivalGrace, but for tests.
+func (c *RingConfig) grace() time.Duration { return cmp.Or(c.rivalGrace, rivalGrace) }
 
 // aeronCommand compiles the harness into dir.
 func aeronCommand(ctx context.Context, jar, dir string) ([]string, error) {
@@ -107,7 +111,7 @@ func aeronCommand(ctx context.Context, jar, dir string) ([]string, error) {
 }
 
 // start runs it up to the end of its warm-up.
-func (r *rival) start(ctx context.Context, cores [2]int, command func(context.Context, string) ([]string, error)) (err error) {
+func (r *rival) start(ctx context.Context, cfg RingConfig, command func(context.Context, string) ([]string, error)) (err error) {
 	parent := "/dev/shm" // where Aeron keeps its buffers, too
 	var fs unix.Statfs_t
 	if unix.Access(parent, unix.W_OK) != nil || unix.Statfs(parent, &fs) != nil || fs.Bavail*uint64(fs.Bsize) < rivalRoom {
@@ -123,7 +127,7 @@ func (r *rival) start(ctx context.Context, cores [2]int, command func(context.Co
 	if err := r.exec(ctx, args); err != nil {
 		return err
 	}
-	line, err := r.line(ctx, rivalStart)
+	line, err := r.line(ctx, cfg.grace())
 	if err != nil {
 		return err
 	}
@@ -134,12 +138,12 @@ func (r *rival) start(ctx context.Context, cores [2]int, command func(context.Co
 		return fmt.Errorf("it said %w", err)
 	}
 	r.told.Version, r.told.Settings = oneLine(r.hello.Version), oneLine(r.hello.Settings)
-	for i, core := range cores {
+	for i, core := range cfg.Cores {
 		if err := r.pin(r.hello.Threads[i], core); err != nil {
 			return err
 		}
 	}
-	_, err = r.ask(ctx, "warm_up 0 0 0", rivalStart)
+	_, err = r.ask(ctx, "warm_up 0 0 0", cfg.grace())
 	return err
 }
 
@@ -227,7 +231,7 @@ func (r *rival) measure(ctx context.Context, table string, size int, cfg RingCon
 	if r.told.NotRun != "" || !r.hello.does(table, size) {
 		return nil
 	}
-	a, err := r.ask(ctx, fmt.Sprintf("%s %d %d %d", table, size, int64(cfg.RoundTime), cfg.Rate), cfg.RoundTime+rivalGrace)
+	a, err := r.ask(ctx, fmt.Sprintf("%s %d %d %d", table, size, int64(cfg.RoundTime), cfg.Rate), cfg.RoundTime+cfg.grace())
 	if err != nil {
 		return err
 	}
@@ -282,7 +286,7 @@ func (r *rival) close() {
 			r.cancel()
 		}
 		r.in.Close()
-		late := time.AfterFunc(rivalGrace, r.cancel)
+		late := time.AfterFunc(rivalStop, r.cancel)
 		for range r.lines { // nobody listens any more
 		}
 		_ = r.cmd.Wait() // an error by now is its own affair
