@@ -5,8 +5,8 @@
 //   ExclusivePublication.tryClaim ══════ stream 1 ═══════► Subscription.poll
 //   Subscription.poll             ◄═════ stream 2 ════════ ExclusivePublication.offer
 //
-// A message's first 8 bytes are the time at which it was due, the next 8 say what it is. The
-// subscriber polls from "go" to STOP and blocks in between, so that it disturbs nobody whose
+// A message's first 8 bytes are the time at which it was due, or at which its row began, the
+// next 8 say what it is. The subscriber polls from "go" to STOP and blocks in between, so that it disturbs nobody whose
 // turn it is.
 
 import io.aeron.Aeron;
@@ -269,6 +269,7 @@ final class AeronRival {
     }
 
     long throughput(int size, long end) throws IOException {
+        message.putLong(0, System.nanoTime());
         message.putLong(8, TAKE);
         long n = 0;
         while (System.nanoTime() < end) {
@@ -344,15 +345,16 @@ final class AeronRival {
                 stopped = true;
                 return;
             }
+            long time = buffer.getLong(offset);
             if (messages++ == 0) {
-                first = System.nanoTime();
+                first = time; // of the publisher's clock, which is this one's
             }
-            sum += buffer.getLong(offset);
+            sum += time;
             if (kind == ECHO) {
                 while (back.offer(buffer, offset, length) < 0) {
                 }
             } else if (kind == TIMED) {
-                hist.record(System.nanoTime() - buffer.getLong(offset));
+                hist.record(System.nanoTime() - time);
             }
         }
     }

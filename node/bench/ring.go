@@ -91,6 +91,8 @@ type RingRow struct {
 	NotRun   string  `json:"not_run,omitempty"`        // why a rival has no figures, or not of all rounds
 
 	latency nanos
+	round   int             // of this figure
+	rounds  map[int]float64 // the figure of each round: p50, or messages per second
 }
 
 // RingResult is one run.
@@ -144,6 +146,7 @@ func RunRing(ctx context.Context, cfg RingConfig, peer []string, progress func(s
 	}()
 	for round := range cfg.Rounds {
 		progress(fmt.Sprintf("round %d of %d", round+1, cfg.Rounds))
+		rows.round = round
 		if err := measureRing(ctx, cfg, peer, rows, turn{round, rivals, progress}); err != nil {
 			return nil, err
 		}

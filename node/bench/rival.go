@@ -72,14 +72,15 @@ type rivalAnswer struct {
 	Latency  map[uint64]uint64 `json:"latency_ns"` // how often each was seen
 }
 
-// row checks an answer to a row that was to take ns, and turns it into one of ours.
-func (a *rivalAnswer) row(name, table string, size int, ns int64) (RingRow, error) {
+// row checks an answer to a row that was to take ns and took most at most, and turns it
+// into one of ours.
+func (a *rivalAnswer) row(name, table string, size int, ns, most int64) (RingRow, error) {
 	r := RingRow{Table: table, Path: name, SizeBytes: size, Messages: a.Messages}
 	if a.Messages > 1<<40 {
 		return r, fmt.Errorf("it says %d messages", a.Messages)
 	}
 	if table == RowThroughput {
-		if a.Messages == 0 || a.TookNS < ns/2 || a.TookNS > 10*ns {
+		if a.Messages == 0 || a.TookNS < ns/2 || a.TookNS > most {
 			return r, fmt.Errorf("it says %d messages in %d ns of %d", a.Messages, a.TookNS, ns)
 		}
 		r.PerSecond = float64(a.Messages) / float64(a.TookNS) * 1e9
@@ -91,14 +92,15 @@ func (a *rivalAnswer) row(name, table string, size int, ns int64) (RingRow, erro
 		}
 		r.latency.add(v, n)
 	}
-	if r.latency.count == 0 {
-		return r, errors.New("it says no latency")
+	if r.latency.count == 0 && a.Messages > 2*bounceWarm { // fewer are those to warm up with
+		return r, fmt.Errorf("it says no latency of %d messages", a.Messages)
 	}
 	r.Messages = r.latency.count
 	return r, nil
 }
 
-// ratios pairs the rounds of fire's lane with those of a rival.
+// ratios pairs the rounds of fire's lane with those of a rival. A round in which the
+// machine let one of them send nothing has no ratio.
 func ratios(rows []RingRow, rival string) []RingRatio {
 	var out []RingRatio
 	for _, r := range rows {
@@ -112,30 +114,15 @@ func ratios(rows []RingRow, rival string) []RingRatio {
 			continue
 		}
 		var each []float64
-		if r.Table == RowThroughput {
-			each = quotients(rows[i].RoundPerSecond, r.RoundPerSecond)
-		} else {
-			each = quotients(rows[i].RoundP50NS, r.RoundP50NS)
+		for round, own := range rows[i].rounds {
+			if its := r.rounds[round]; own > 0 && its > 0 {
+				each = append(each, own/its)
+			}
 		}
 		if len(each) > 0 {
 			out = append(out, RingRatio{Table: r.Table, Rival: rival, SizeBytes: r.SizeBytes,
 				Median: median(each), Min: slices.Min(each), Max: slices.Max(each), Rounds: len(each)})
 		}
-	}
-	return out
-}
-
-// quotients is nil unless both have the same rounds.
-func quotients[N int64 | float64](a, b []N) []float64 {
-	if len(a) != len(b) {
-		return nil
-	}
-	out := make([]float64, 0, len(a))
-	for i := range a {
-		if b[i] <= 0 {
-			return nil
-		}
-		out = append(out, float64(a[i])/float64(b[i]))
 	}
 	return out
 }

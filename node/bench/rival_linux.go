@@ -235,7 +235,7 @@ func (r *rival) measure(ctx context.Context, table string, size int, cfg RingCon
 	if err != nil {
 		return err
 	}
-	row, err := a.row(r.told.Name, table, size, int64(cfg.RoundTime))
+	row, err := a.row(r.told.Name, table, size, int64(cfg.RoundTime), int64(cfg.RoundTime+cfg.grace()))
 	if err == nil {
 		rows.add(row)
 	}

@@ -56,7 +56,7 @@ type pair[M message] struct {
 	d    disruptor.Disruptor
 
 	counted
-	first  time.Time
+	start  time.Time
 	sum    uint64
 	result chan counted
 }
@@ -66,13 +66,11 @@ func (p *pair[M]) Handle(lower, upper int64) {
 	for s := lower; s <= upper; s++ {
 		m := &p.ring[s&p.mask]
 		if (*m)[0] == stop {
-			p.took = time.Since(p.first)
+			p.took = time.Since(p.start)
 			p.result <- p.counted
 			return
 		}
-		if p.messages++; p.messages == 1 {
-			p.first = time.Now()
-		}
+		p.messages++
 		p.sum += uint64((*m)[8])
 	}
 }
@@ -99,9 +97,10 @@ func measure[M message](d time.Duration, handle chan<- disruptor.Disruptor) (cou
 		p.ring[i] = m
 	}
 	runtime.GC()
+	p.start = time.Now()
 	handle <- p.d
 	sent := uint64(0)
-	for end := time.Now().Add(d); time.Now().Before(end); {
+	for end := p.start.Add(d); time.Now().Before(end); {
 		for range 256 {
 			p.send(&m)
 			sent++
