@@ -79,4 +79,10 @@
 // machine both take the processor that the path needs: with them the added p50 of a
 // proxy pair at 2,000 messages/s was up to twice what one thread sees. Decision: no
 // spinning, for the same reason.
+//
+// Decision: where there are four processors or fewer, Aeron's driver is invoked by the
+// publisher. Its own threads were tried on two cores: one that parks for 0.1 ms makes room
+// too seldom (0.2 instead of 20 million messages/s with small buffers), one that yields
+// takes a core from those that are measured. Decision: go-disruptor in a module of its
+// own, started by path; as a dependency of the test alone it would still be in go.mod.
 package bench

@@ -14,7 +14,7 @@ import (
 func benchRingVerbs() []*verb {
 	return []*verb{{
 		name: "ring", brief: "measure the shared-memory ring between two processes",
-		about: `Two processes, each pinned to a core, spin. In one run: bounce is half the time of handing one word to and fro, the floor of anything between two cores; ping_pong is half a round trip of one message; fixed_rate is one way from the moment when a message was due; throughput is as much as goes through; hiccup is how long the machine held up a loop that does nothing. Rounds are interleaved: look at ratios, not at single figures.`,
+		about: `Two processes, each pinned to a core, spin. In one run: bounce is half the time of handing one word to and fro, the floor of anything between two cores; ping_pong is half a round trip of one message; fixed_rate is one way from the moment when a message was due; throughput is as much as goes through; hiccup is how long the machine held up a loop that does nothing. Rounds are interleaved: look at ratios, not at single figures. Rivals (--aeron-jar, --disruptor) measure the same rows on the same cores, each directly before or after the ring; one that is not there, hangs or answers nonsense is shown as not run, with the reason. A jar of Aeron is at https://repo1.maven.org/maven2/io/aeron/aeron-all; the other program comes from ` + "`go build -o disruptor .`" + ` in node/bench/testdata/disruptor.`,
 		flags: []flag{outputFlag(),
 			{name: "rounds", kind: kindInt, value: "N", def: "5", brief: "rounds"},
 			{name: "round-time", kind: kindDuration, value: "TIME", def: "300ms", brief: "time of one row in a round"},
@@ -67,24 +67,30 @@ func (c *call) printRing(r *bench.RingResult) {
 	c.printf("\none way at 48 B is %.2f times the bounce (p50 %d and %d ns); %.1f M messages/s at 64 B\n",
 		r.RatioP50ToBounce, r.RingP50NS, r.BounceP50NS, r.MessagesPerSec64B/1e6)
 	for _, x := range r.Rivals {
-		c.printRingRival(x, r.Ratios)
+		c.printRingRival(x, r.Rounds, r.Ratios)
 	}
 	c.printf("%d rounds of %s, cores %d and %d: %s; rings of %d lines; a look at the clock costs %.0f ns\n",
 		r.Rounds, time.Duration(r.RoundNS), r.Cores[0], r.Cores[1], r.Topology, r.Lines, r.ClockNS)
 }
 
-func (c *call) printRingRival(x bench.RingRival, ratios []bench.RingRatio) {
+func (c *call) printRingRival(x bench.RingRival, rounds int, ratios []bench.RingRatio) {
 	if x.NotRun != "" {
 		c.printf("%s: not run: %s\n", x.Name, x.NotRun)
 		return
 	}
-	c.printf("%s %s (%s), fire's over its, middle round (least to most):\n", x.Name, x.Version, x.Settings)
+	c.printf("%s %s (%s); fire's over its, the middle of the rounds, least and most:\n", x.Name, x.Version, x.Settings)
 	for _, y := range ratios {
-		if y.Rival == x.Name && y.Table == bench.RowThroughput {
-			c.printf("  messages/s at %d B: %.2f (%.2f to %.2f)\n", y.SizeBytes, y.Median, y.Min, y.Max)
-		} else if y.Rival == x.Name {
-			c.printf("  p50 of %s at %d B: %.2f (%.2f to %.2f)\n", y.Table, y.SizeBytes, y.Median, y.Min, y.Max)
+		if y.Rival != x.Name {
+			continue
 		}
+		what, some := "p50 of "+y.Table, ""
+		if y.Table == bench.RowThroughput {
+			what = "messages/s"
+		}
+		if y.Rounds < rounds {
+			some = fmt.Sprintf(" in %d of %d rounds", y.Rounds, rounds)
+		}
+		c.printf("  %s at %d B: %.2f (%.2f to %.2f)%s\n", what, y.SizeBytes, y.Median, y.Min, y.Max, some)
 	}
 }
 
