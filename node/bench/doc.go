@@ -17,6 +17,19 @@
 // spin: a waiting process would be measured with the scheduler. Times are taken from the
 // time stamp counter, which costs 14 ns where a look at the clock costs 50.
 //
+// Rivals of the ring are programs of their own that speak lines of JSON (rival_linux.go):
+//
+//	aeron         AeronRival.java, compiled for the run against the user's jar: IPC between
+//	              two processes, exclusive publication, tryClaim
+//	go-disruptor  testdata/disruptor, a module of its own: within one process, Reserve(1)
+//
+// Each row is measured by all directly after each other, on the same two cores, for the
+// same time, in turning order; between its rows a rival blocks. A rival is set to be at
+// its best: warmed up, spinning, its fastest buffers, and no third thread that spins where
+// no third core is. The ratio of a round is of neighbours in time; the middle one is
+// quoted with the least and the most. A rival that is absent, hangs, or says what cannot
+// be is shown as not run, with the reason, and has no ratio.
+//
 // # Two tables
 //
 //	ping_pong   one connection, one message on its way at a time: the latency of an
@@ -66,4 +79,10 @@
 // machine both take the processor that the path needs: with them the added p50 of a
 // proxy pair at 2,000 messages/s was up to twice what one thread sees. Decision: no
 // spinning, for the same reason.
+//
+// Decision: where there are four processors or fewer, Aeron's driver is invoked by the
+// publisher. Its own threads were tried on two cores: one that parks for 0.1 ms makes room
+// too seldom (0.2 instead of 20 million messages/s with small buffers), one that yields
+// takes a core from those that are measured. Decision: go-disruptor in a module of its
+// own, started by path; as a dependency of the test alone it would still be in go.mod.
 package bench

@@ -14,12 +14,14 @@ const (
 	nanosTop   = 36   // above 2^36 ns, 68 s, all is one
 )
 
-func (h *nanos) record(ns int64) {
-	v := uint64(max(ns, 0))
-	h.count++
-	h.sum += v
+func (h *nanos) record(ns int64) { h.add(uint64(max(ns, 0)), 1) }
+
+// add records v n times.
+func (h *nanos) add(v, n uint64) {
+	h.count += n
+	h.sum += v * n
 	h.max = max(h.max, v)
-	h.bucket[nanosIndex(v)]++
+	h.bucket[nanosIndex(v)] += uint32(n)
 }
 
 func nanosIndex(v uint64) int {

@@ -18,15 +18,12 @@ type RingConfig struct {
 	Rate      int           // messages per second of the fixed_rate rows; default 100,000
 	Lines     uint64        // capacity of each ring; default 4096 lines, 256 KiB
 	Cores     [2]int        // where the two processes run; default 0 and 1
-	Rivals    []RingRival   // measured beside, in the same rounds
-}
 
-// RingRival is another way for two processes to talk. A rival that cannot run says why
-// and is shown as not run.
-type RingRival interface {
-	Name() string
-	// Measure runs one round of d and returns its rows.
-	Measure(ctx context.Context, d time.Duration, cores [2]int) ([]RingRow, error)
+	// Rivals, measured beside in the same rounds. Without these they are shown as not run.
+	AeronJar  string // io.aeron:aeron-all; needs a JDK
+	Disruptor string // the program that node/bench/testdata/disruptor builds
+
+	rivalGrace time.Duration // 0: rivalGrace
 }
 
 // DefaultRing is what `fire bench ring` does without flags.
@@ -91,9 +88,11 @@ type RingRow struct {
 
 	Mallocs  *uint64 `json:"mallocs_total,omitempty"`  // of both processes while measuring
 	Switches *uint64 `json:"switches_total,omitempty"` // context switches of both measuring threads
-	NotRun   string  `json:"not_run,omitempty"`        // why a rival has no figures
+	NotRun   string  `json:"not_run,omitempty"`        // why a rival has no figures, or not of all rounds
 
 	latency nanos
+	round   int             // of this figure
+	rounds  map[int]float64 // the figure of each round: p50, or messages per second
 }
 
 // RingResult is one run.
@@ -113,7 +112,15 @@ type RingResult struct {
 	RatioP50ToBounce  float64 `json:"ratio_p50_to_bounce"`
 	MessagesPerSec64B float64 `json:"messages_per_second_64b"` // throughput of the lane
 
-	Rows []RingRow `json:"rows"`
+	// Absent when the rival was not run. The ratios are Ratios' at 64 B, fire over rival.
+	AeronPerSec64B     float64 `json:"aeron_messages_per_second_64b,omitempty"`
+	RatioToAeron64B    float64 `json:"ratio_to_aeron_64b,omitempty"`
+	DisruptorPerSec64B float64 `json:"disruptor_messages_per_second_64b,omitempty"`
+	RatioToDisruptor   float64 `json:"ratio_to_disruptor_64b,omitempty"`
+
+	Rivals []RingRival `json:"rivals"`
+	Ratios []RingRatio `json:"ratios,omitempty"`
+	Rows   []RingRow   `json:"rows"`
 }
 
 // RunRing measures the ring between two processes. peer is the command that starts this
@@ -131,23 +138,22 @@ func RunRing(ctx context.Context, cfg RingConfig, peer []string, progress func(s
 	res := &RingResult{StartedAt: time.Now(), CPUs: runtime.NumCPU(), GoVersion: runtime.Version(), Cores: cfg.Cores,
 		Topology: topology(cfg.Cores), Rounds: cfg.Rounds, RoundNS: int64(cfg.RoundTime), Lines: cfg.Lines, ClockNS: clockCost()}
 	rows := newRingRows()
+	rivals := startRivals(ctx, cfg, progress)
+	defer func() {
+		for _, r := range rivals {
+			r.close()
+		}
+	}()
 	for round := range cfg.Rounds {
-		progress(fmt.Sprintf("round %d of %d: fire", round+1, cfg.Rounds))
-		if err := measureRing(ctx, cfg, peer, rows); err != nil {
+		progress(fmt.Sprintf("round %d of %d", round+1, cfg.Rounds))
+		rows.round = round
+		if err := measureRing(ctx, cfg, peer, rows, turn{round, rivals, progress}); err != nil {
 			return nil, err
 		}
-		for _, r := range cfg.Rivals {
-			progress(fmt.Sprintf("round %d of %d: %s", round+1, cfg.Rounds, r.Name()))
-			got, err := r.Measure(ctx, cfg.RoundTime, cfg.Cores)
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			if err != nil {
-				got = []RingRow{{Table: RowThroughput, Path: r.Name(), NotRun: err.Error()}}
-			}
-			for _, row := range got {
-				rows.add(row)
-			}
+	}
+	for _, r := range rivals {
+		if res.Rivals = append(res.Rivals, r.told); r.told.NotRun != "" {
+			rows.add(RingRow{Table: RowThroughput, Path: r.told.Name, SizeBytes: 64, NotRun: r.told.NotRun})
 		}
 	}
 	res.Rows = rows.finish()
@@ -159,15 +165,34 @@ func RunRing(ctx context.Context, cfg RingConfig, peer []string, progress func(s
 func (r *RingResult) summarize() {
 	for i := range r.Rows {
 		switch row := &r.Rows[i]; {
+		case row.NotRun != "":
 		case row.Table == RowBounce:
 			r.BounceP50NS = row.P50NS
 		case row.Table == RowPingPong && row.Path == pathLane && row.SizeBytes == 48:
 			r.RingP50NS = row.P50NS
 		case row.Table == RowThroughput && row.Path == pathLane && row.SizeBytes == 64:
 			r.MessagesPerSec64B = row.PerSecond
+		case row.Table == RowThroughput && row.Path == AeronName && row.SizeBytes == 64:
+			r.AeronPerSec64B = row.PerSecond
+		case row.Table == RowThroughput && row.Path == DisruptorName && row.SizeBytes == 64:
+			r.DisruptorPerSec64B = row.PerSecond
 		}
 	}
 	if r.BounceP50NS > 0 {
 		r.RatioP50ToBounce = float64(r.RingP50NS) / float64(r.BounceP50NS)
+	}
+	for _, rival := range r.Rivals {
+		if rival.NotRun == "" {
+			r.Ratios = append(r.Ratios, ratios(r.Rows, rival.Name)...)
+		}
+	}
+	for _, x := range r.Ratios {
+		switch {
+		case x.Table != RowThroughput || x.SizeBytes != 64:
+		case x.Rival == AeronName:
+			r.RatioToAeron64B = x.Median
+		case x.Rival == DisruptorName:
+			r.RatioToDisruptor = x.Median
+		}
 	}
 }

@@ -28,6 +28,12 @@ func TestRingBenchMeasuresEveryRowBetweenTwoProcesses(t *testing.T) {
 	seen := map[string]int{}
 	for _, r := range res.Rows {
 		seen[r.Table]++
+		if r.Path == AeronName || r.Path == DisruptorName {
+			if r.NotRun == "" || r.Messages != 0 {
+				t.Errorf("%s: not run: %q, %d messages", r.Path, r.NotRun, r.Messages)
+			}
+			continue
+		}
 		if r.Messages == 0 || r.NotRun != "" {
 			t.Errorf("%s %s %d: %+v", r.Table, r.Path, r.SizeBytes, r.Messages)
 		}
@@ -43,7 +49,7 @@ func TestRingBenchMeasuresEveryRowBetweenTwoProcesses(t *testing.T) {
 			t.Errorf("%s %s %d: %d mallocs for %d messages", r.Table, r.Path, r.SizeBytes, *r.Mallocs, r.Messages)
 		}
 	}
-	for table, want := range map[string]int{RowHiccup: 1, RowBounce: 1, RowPingPong: 3, RowFixedRate: 3, RowThroughput: 3} {
+	for table, want := range map[string]int{RowHiccup: 1, RowBounce: 1, RowPingPong: 3, RowFixedRate: 3, RowThroughput: 4 + 2} {
 		if seen[table] != want {
 			t.Errorf("%d rows of %s, want %d", seen[table], table, want)
 		}

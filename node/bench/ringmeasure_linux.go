@@ -23,7 +23,7 @@ const (
 )
 
 // measureRing is one round with a peer of its own.
-func measureRing(ctx context.Context, cfg RingConfig, peer []string, rows *ringRows) (err error) {
+func measureRing(ctx context.Context, cfg RingConfig, peer []string, rows *ringRows, t turn) (err error) {
 	w, err := startRingWorld(ctx, cfg, peer)
 	if err != nil {
 		return err
@@ -36,7 +36,7 @@ func measureRing(ctx context.Context, cfg RingConfig, peer []string, rows *ringR
 		}
 		err = errors.Join(err, cerr)
 	}()
-	m := &ringMeasure{w: w, cfg: cfg, ctx: ctx, rows: rows, tickNS: tickRate()}
+	m := &ringMeasure{w: w, cfg: cfg, ctx: ctx, rows: rows, turn: t, tickNS: tickRate()}
 	cut := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		m.stopped.Store(true)
@@ -58,6 +58,7 @@ type ringMeasure struct {
 	cfg    RingConfig
 	ctx    context.Context
 	rows   *ringRows
+	turn   turn
 	tickNS float64
 	hist   nanos
 
@@ -69,25 +70,31 @@ func (m *ringMeasure) all() error {
 		return err
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	for _, step := range []func() error{
-		m.hiccup,
-		m.bounce,
-		func() error { return m.pingPong(48) },
-		func() error { return m.pingPong(64) },
-		func() error { return m.pingPong(1024) },
-		func() error { return m.fixedRate(48) },
-		func() error { return m.fixedRate(64) },
-		func() error { return m.fixedRate(1024) },
-		func() error { return m.throughput(pathLane, 64) },
-		func() error { return m.throughput(pathLane, 1024) },
-		func() error { return m.throughput(pathBroadcast, 64) },
+	lane := func(size int) error { return m.throughput(pathLane, size) }
+	for _, s := range []struct {
+		table string
+		size  int
+		own   func(size int) error
+	}{
+		{RowHiccup, 0, m.hiccup},
+		{RowBounce, 0, m.bounce},
+		{RowPingPong, 48, m.pingPong},
+		{RowPingPong, 64, m.pingPong},
+		{RowPingPong, 1024, m.pingPong},
+		{RowFixedRate, 48, m.fixedRate},
+		{RowFixedRate, 64, m.fixedRate},
+		{RowFixedRate, 1024, m.fixedRate},
+		{RowThroughput, 32, lane},
+		{RowThroughput, 64, lane},
+		{RowThroughput, 1024, lane},
+		{"", 64, func(size int) error { return m.throughput(pathBroadcast, size) }}, // no rival has one
 	} {
-		m.hist = nanos{}
-		runtime.GC()
-		if err := step(); err != nil {
-			return err
+		own := func() error {
+			m.hist = nanos{}
+			runtime.GC()
+			return s.own(s.size)
 		}
-		if err := m.ctx.Err(); err != nil {
+		if err := m.turn.take(m.ctx, m.cfg, s.table, s.size, m.rows, own); err != nil {
 			return err
 		}
 	}
@@ -99,7 +106,7 @@ func (m *ringMeasure) ns(t uint64) int64 { return int64(float64(t) * m.tickNS) }
 // end is the tick at which a measurement that begins now is over.
 func (m *ringMeasure) end() uint64 { return ticks() + uint64(float64(m.cfg.RoundTime)/m.tickNS) }
 
-func (m *ringMeasure) hiccup() error {
+func (m *ringMeasure) hiccup(int) error {
 	end := m.end()
 	for last := ticks(); last < end && !m.stopped.Load(); {
 		now := ticks()
@@ -110,7 +117,7 @@ func (m *ringMeasure) hiccup() error {
 	return nil
 }
 
-func (m *ringMeasure) bounce() error {
+func (m *ringMeasure) bounce(int) error {
 	if err := m.w.tell("bounce"); err != nil {
 		return err
 	}

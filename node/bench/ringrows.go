@@ -3,11 +3,15 @@ package bench
 import "slices"
 
 // ringRows collects rows of the same table, path and size over the rounds.
-type ringRows struct{ rows []*RingRow }
+type ringRows struct {
+	rows  []*RingRow
+	round int // that is being measured
+}
 
 func newRingRows() *ringRows { return &ringRows{} }
 
 func (rs *ringRows) add(x RingRow) {
+	x.round = rs.round
 	for _, r := range rs.rows {
 		if r.Table == x.Table && r.Path == x.Path && r.SizeBytes == x.SizeBytes {
 			r.join(&x)
@@ -23,10 +27,15 @@ func (r *RingRow) join(x *RingRow) {
 	r.Messages += x.Messages
 	r.latency.merge(&x.latency)
 	r.NotRun = x.NotRun
+	if r.rounds == nil {
+		r.rounds = map[int]float64{}
+	}
 	if x.latency.count > 0 {
+		r.rounds[x.round] = float64(x.latency.quantile(0.5))
 		r.RoundP50NS = append(r.RoundP50NS, x.latency.quantile(0.5))
 	}
 	if x.PerSecond > 0 {
+		r.rounds[x.round] = x.PerSecond
 		r.RoundPerSecond = append(r.RoundPerSecond, x.PerSecond)
 	}
 	r.Mallocs, r.Switches = addCounts(r.Mallocs, x.Mallocs), addCounts(r.Switches, x.Switches)

@@ -14,15 +14,18 @@ import (
 func benchRingVerbs() []*verb {
 	return []*verb{{
 		name: "ring", brief: "measure the shared-memory ring between two processes",
-		about: `Two processes, each pinned to a core, spin. In one run: bounce is half the time of handing one word to and fro, the floor of anything between two cores; ping_pong is half a round trip of one message; fixed_rate is one way from the moment when a message was due; throughput is as much as goes through; hiccup is how long the machine held up a loop that does nothing. Rounds are interleaved: look at ratios, not at single figures.`,
+		about: `Two processes, each pinned to a core, spin. In one run: bounce is half the time of handing one word to and fro, the floor of anything between two cores; ping_pong is half a round trip of one message; fixed_rate is one way from the moment when a message was due; throughput is as much as goes through; hiccup is how long the machine held up a loop that does nothing. Rounds are interleaved: look at ratios, not at single figures. Rivals (--aeron-jar, --disruptor) measure the same rows on the same cores, each directly before or after the ring; one that is not there, hangs or answers nonsense is shown as not run, with the reason. A jar of Aeron is at https://repo1.maven.org/maven2/io/aeron/aeron-all; the other program comes from ` + "`go build -o disruptor .`" + ` in node/bench/testdata/disruptor.`,
 		flags: []flag{outputFlag(),
 			{name: "rounds", kind: kindInt, value: "N", def: "5", brief: "rounds"},
 			{name: "round-time", kind: kindDuration, value: "TIME", def: "300ms", brief: "time of one row in a round"},
 			{name: "messages", kind: kindInt, value: "N", def: "100000", brief: "messages per second of the fixed_rate rows"},
 			{name: "lines", kind: kindInt, value: "N", def: "4096", brief: "capacity of each ring in lines of 64 bytes, a power of two"},
-			{name: "cores", kind: kindString, value: "A,B", def: "0,1", brief: "the two cores"}},
+			{name: "cores", kind: kindString, value: "A,B", def: "0,1", brief: "the two cores"},
+			{name: "aeron-jar", kind: kindString, value: "FILE", brief: "measure Aeron IPC beside; a jar of io.aeron:aeron-all, which needs a JDK"},
+			{name: "disruptor", kind: kindString, value: "FILE", brief: "measure go-disruptor beside; the program that node/bench/testdata/disruptor builds"}},
 		examples: []example{
 			{"fire bench ring", "all rows"},
+			{"fire bench ring --aeron-jar aeron-all-1.47.3.jar --disruptor ./disruptor", "beside both rivals, with ratios"},
 			{"fire bench ring --cores 2,3 -o json", "on two isolated cores, for programs (fire.bench.ring/v1)"},
 		},
 		run: benchRing,
@@ -37,6 +40,7 @@ func benchRingVerbs() []*verb {
 func benchRing(ctx context.Context, c *call) error {
 	cfg := bench.DefaultRing()
 	cfg.Rounds, cfg.RoundTime, cfg.Rate, cfg.Lines = int(c.int("rounds")), c.duration("round-time"), int(c.int("messages")), uint64(max(c.int("lines"), 0))
+	cfg.AeronJar, cfg.Disruptor = c.string("aeron-jar"), c.string("disruptor")
 	a, b, ok := strings.Cut(c.string("cores"), ",")
 	var errs [2]error
 	cfg.Cores[0], errs[0] = strconv.Atoi(a)
@@ -62,8 +66,32 @@ func (c *call) printRing(r *bench.RingResult) {
 	c.printf("%s", c.table(items2rows(r.Rows, ringColumns, c.wide())))
 	c.printf("\none way at 48 B is %.2f times the bounce (p50 %d and %d ns); %.1f M messages/s at 64 B\n",
 		r.RatioP50ToBounce, r.RingP50NS, r.BounceP50NS, r.MessagesPerSec64B/1e6)
+	for _, x := range r.Rivals {
+		c.printRingRival(x, r.Rounds, r.Ratios)
+	}
 	c.printf("%d rounds of %s, cores %d and %d: %s; rings of %d lines; a look at the clock costs %.0f ns\n",
 		r.Rounds, time.Duration(r.RoundNS), r.Cores[0], r.Cores[1], r.Topology, r.Lines, r.ClockNS)
+}
+
+func (c *call) printRingRival(x bench.RingRival, rounds int, ratios []bench.RingRatio) {
+	if x.NotRun != "" {
+		c.printf("%s: not run: %s\n", x.Name, x.NotRun)
+		return
+	}
+	c.printf("%s %s (%s); fire's over its, the middle of the rounds, least and most:\n", x.Name, x.Version, x.Settings)
+	for _, y := range ratios {
+		if y.Rival != x.Name {
+			continue
+		}
+		what, some := "p50 of "+y.Table, ""
+		if y.Table == bench.RowThroughput {
+			what = "messages/s"
+		}
+		if y.Rounds < rounds {
+			some = fmt.Sprintf(" in %d of %d rounds", y.Rounds, rounds)
+		}
+		c.printf("  %s at %d B: %.2f (%.2f to %.2f)%s\n", what, y.SizeBytes, y.Median, y.Min, y.Max, some)
+	}
 }
 
 var ringColumns = []column[bench.RingRow]{
@@ -76,8 +104,11 @@ var ringColumns = []column[bench.RingRow]{
 	{head: "P99.99", right: true, cell: func(r bench.RingRow) string { return showSome(r.P9999) }},
 	{head: "MAX", right: true, cell: func(r bench.RingRow) string { return showSome(r.MaxNS) }},
 	{head: "PER SECOND", right: true, cell: func(r bench.RingRow) string {
+		if r.NotRun != "" {
+			return "not run"
+		}
 		if r.PerSecond == 0 {
-			return r.NotRun
+			return ""
 		}
 		return showRate(r.PerSecond)
 	}},
