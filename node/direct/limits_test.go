@@ -77,7 +77,7 @@ func childStarved(ctx context.Context, o channel.Options) {
 		return c.Close()
 	}
 	fmt.Println("attached", with(-1)) // what is opened once, and stays
-	for nextFile() < 32 { // no holes among those that it inherited
+	for nextFile() < 32 {             // no holes among those that it inherited
 		if _, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 			fmt.Println("failed", err)
 			return
