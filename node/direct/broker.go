@@ -55,6 +55,8 @@ type Broker struct {
 	lastEpoch uint64
 	memory    int // bytes of all rings
 	revoked   map[revocation]Revocation
+	unsaved   time.Time // when to try again to save the cuts in force; zero: they are
+	untaken   untaken
 	counts    Counts
 }
 
@@ -162,6 +164,7 @@ func (b *Broker) loop(ctx context.Context, accepted <-chan error) error {
 			f()
 			b.demanded()
 		case <-tick.C:
+			_ = b.catchUp() // the next tick tries again
 			b.tick(b.deps.Now())
 			b.demanded()
 		case err := <-accepted:
@@ -187,6 +190,9 @@ func (b *Broker) endTails() {
 		case f := <-b.do:
 			f()
 		case <-ended:
+			if err := b.catchUp(); err != nil {
+				b.deps.Log.Error("the audit trail lacks events", "events", uint64(len(b.untaken.events))+b.untaken.omitted, "err", err)
+			}
 			return
 		}
 	}
@@ -268,19 +274,39 @@ func (b *Broker) Update(ctx context.Context, r *Rules) error {
 
 // record writes to the trail; what must not happen unrecorded is refused on its error.
 func (b *Broker) record(e Event) error {
-	e.At = b.deps.Now()
-	if r := b.rules; r != nil && e.Version == 0 {
-		e.Version = r.Version
+	err := b.catchUp()
+	if err == nil {
+		err = b.deps.Record(b.stamped(e))
 	}
-	if err := b.deps.Record(e); err != nil {
-		b.deps.Log.Error("the audit trail took no event", "kind", e.Kind, "err", err)
+	if err != nil {
 		return reason.New(reason.DiskFull, "the audit trail takes no event: %w", err)
 	}
 	return nil
 }
 
-// tell records what has happened anyway.
-func (b *Broker) tell(e Event) { _ = b.record(e) }
+// tell records what happens anyway. What the trail does not take now it gets later.
+func (b *Broker) tell(e Event) {
+	e = b.stamped(e)
+	err := b.catchUp()
+	if err == nil {
+		if err = b.deps.Record(e); err == nil {
+			return
+		}
+	}
+	if b.untaken.none() { // once, not with each
+		b.deps.Log.Error("the audit trail takes no event: no program can attach until it does", "kind", e.Kind, "err", err)
+	}
+	b.untaken.keep(e)
+}
+
+// stamped is the event with when it happened and by which catalogue.
+func (b *Broker) stamped(e Event) Event {
+	e.At = b.deps.Now()
+	if r := b.rules; r != nil && e.Version == 0 {
+		e.Version = r.Version
+	}
+	return e
+}
 
 func (b *Broker) link() uint64 {
 	b.lastLink++

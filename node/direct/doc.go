@@ -46,7 +46,10 @@
 //
 //   - The loop owns everything; connections and tails only post to it. It never waits: a
 //     packet that an end's socket does not take costs that end its attachment.
-//   - Attached is in the trail before a descriptor leaves; so is each cut before its gate.
+//   - Attached is in the trail before a descriptor leaves; so is each cut before its gate,
+//     but for a full disk: then nobody attaches, cuts take effect all the same, and what
+//     happened is kept and follows in order when there is room. What is too much to be kept
+//     is counted there (omitted).
 //   - A lane has one writer for its life. A new writer gets a new lane.
 //   - Nothing here is on the path: SIGSTOP or SIGKILL of this process stops no message.
 //   - The package links no HTTP, no raft, no badger, no twin (a test).
@@ -57,7 +60,7 @@
 //
 // ends_max, ends_per_program_max, memory_max; 16 publishers and 16 subscribers per channel; 128
 // connections that have not said what they want, 2 s to say it, and 2 s for a first catalogue; 256 held memories; 4,096
-// operator's cuts, which outlive the process.
+// operator's cuts, which outlive the process; 1,024 events that wait for room on the disk.
 //
 // What is weaker than it should be: what a reader that dies while no direct node runs had
 // not read is given up after grace and counted by nobody; a cut reader keeps its mapping; the

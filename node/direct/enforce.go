@@ -88,7 +88,8 @@ type Revocation struct {
 const revokedMax = 4096
 
 // Revoke cuts a channel, or a service on it, until it is restored. It returns how many ends
-// it has cut.
+// it has cut. A full disk keeps nobody from cutting: the error then says that the cut is in
+// force, and not yet on the disk.
 func (b *Broker) Revoke(ctx context.Context, r Revocation) (cut int, err error) {
 	err = cmp.Or(b.ask(ctx, func() {
 		if b.rules == nil || b.rules.Channels[r.Channel].Kind == "" {
@@ -100,15 +101,14 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (cut int, err error) 
 			return
 		}
 		r.At = b.deps.Now()
-		if err = b.record(Event{Kind: Revoked, Channel: r.Channel, Service: r.Service, User: r.By, Detail: r.Why, Reason: reason.ChannelRevoked}); err != nil {
-			return
+		b.tell(Event{Kind: Revoked, Channel: r.Channel, Service: r.Service, User: r.By, Detail: r.Why, Reason: reason.ChannelRevoked})
+		b.revoked[revocation{r.Channel, r.Service}] = r
+		if no := b.saveRevoked(b.revoked); no != nil {
+			b.unsaved = b.deps.Now().Add(saveAgain)
+			err = reason.New(reason.DiskFull, "the cut is in force, but lost if this direct node ends before there is room for it: %w", no)
+		} else {
+			b.unsaved = time.Time{}
 		}
-		next := maps.Clone(b.revoked)
-		next[revocation{r.Channel, r.Service}] = r
-		if err = b.saveRevoked(next); err != nil {
-			return
-		}
-		b.revoked = next
 		for p := range b.ends {
 			if no := b.revocationOf(p.in.name, p.service); no != nil {
 				b.cut(p, no, "revoke")
@@ -117,6 +117,21 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (cut int, err error) 
 		}
 	}), err)
 	return cut, err
+}
+
+// saveAgain is the pause between two tries to save the cuts in force.
+const saveAgain = 200 * time.Millisecond
+
+// saveLate saves the cuts that found no room on the disk when they were made.
+func (b *Broker) saveLate(now time.Time) {
+	if b.unsaved.IsZero() || now.Before(b.unsaved) {
+		return
+	}
+	b.unsaved = now.Add(saveAgain)
+	if b.saveRevoked(b.revoked) == nil {
+		b.unsaved = time.Time{}
+		b.deps.Log.Info("the cuts in force are on the disk", "cuts", len(b.revoked))
+	}
 }
 
 // Restore takes a cut back.
@@ -133,7 +148,7 @@ func (b *Broker) Restore(ctx context.Context, channel, service, by string) (err 
 			err = b.saveRevoked(next)
 		}
 		if err == nil {
-			b.revoked = next
+			b.revoked, b.unsaved = next, time.Time{}
 		}
 	}), err)
 }

@@ -23,6 +23,7 @@ const (
 	Unseen    EventKind = "unseen"     // messages that the audit came too late for
 	Revoked   EventKind = "revoked"    // by an operator
 	Restored  EventKind = "restored"   // the same taken back
+	Omitted   EventKind = "omitted"    // events that found no room in the trail, nor in memory until it had some
 )
 
 // Event is one fact for the audit trail.

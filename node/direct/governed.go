@@ -573,8 +573,9 @@ func (l *lane) shut(s shm.State, code reason.Code) {
 	}
 }
 
-// tick gives up what has been kept long enough.
+// tick gives up what has been kept long enough, and saves what could not be saved.
 func (b *Broker) tick(now time.Time) {
+	b.saveLate(now)
 	for _, g := range b.channels {
 		for _, l := range g.lanes {
 			for _, r := range l.readings {

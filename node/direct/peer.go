@@ -189,9 +189,10 @@ func (b *Broker) admit(p *peer, a asking, started time.Time) error {
 	if err := b.room(g, spec, p.side); err != nil {
 		return refuse(v, err)
 	}
-	event.Kind, event.Rule, event.Bundle, event.Elapsed = Attached, v.Rule, v.Bundle.Short(), int64(time.Since(started))
-	if err := b.record(event); err != nil {
-		return err // nothing is handed out that is not in the trail
+	attached := event
+	attached.Kind, attached.Rule, attached.Bundle, attached.Elapsed = Attached, v.Rule, v.Bundle.Short(), int64(time.Since(started))
+	if err := b.record(attached); err != nil {
+		return refuse(v, err) // nothing is handed out that is not in the trail
 	}
 	g.spec, p.in, p.rule, p.since = spec, g, v.Rule, b.deps.Now()
 	b.channels[k.Channel] = g
@@ -200,7 +201,6 @@ func (b *Broker) admit(p *peer, a asking, started time.Time) error {
 	b.programs[p.process.pid]++
 	b.counts.Attached++
 	if err := b.join(p, a); err != nil {
-		event.Kind = Refused
 		return refuse(v, err)
 	}
 	return nil

@@ -35,6 +35,8 @@ func TestChild(t *testing.T) {
 	switch role {
 	case "broker":
 		childBroker(t, ctx, socket)
+	case "starved":
+		childStarved(ctx, o)
 	case "publisher":
 		p, err := channel.OpenPublisher(ctx, o)
 		if err != nil {
@@ -101,6 +103,13 @@ func childBroker(t *testing.T, ctx context.Context, socket string) {
 			return
 		}
 	}
+	if n, err := strconv.Atoi(os.Getenv("FIRE_TEST_FILE_SIZE")); err == nil {
+		limit := syscall.Rlimit{Cur: uint64(n), Max: uint64(n)}
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+			fmt.Println("failed", err)
+			return
+		}
+	}
 	cfg := Default()
 	cfg.Socket, cfg.Grace = socket, 500*time.Millisecond
 	b, err := New(cfg, Deps{Programs: programs(t, "publisher", "second", "subscriber", "other"), Record: func(e Event) error {
@@ -114,7 +123,10 @@ func childBroker(t *testing.T, ctx context.Context, socket string) {
 	done := make(chan error, 1)
 	go func() { done <- b.Run(ctx) }()
 	table, _ := policy.Compile("floor", nil)
-	floor := map[string]policy.Channel{"orders": chan0(policy.Orders), "md": chan0(policy.Broadcast)}
+	floor := map[string]policy.Channel{"orders": chan0(policy.Orders), "md": chan0(policy.Broadcast), "wide": chan0(policy.Orders)}
+	wide := floor["wide"]
+	wide.Size = 1 << 20
+	floor["wide"] = wide
 	if os.Getenv("FIRE_TEST_DENY") != "" {
 		delete(floor, "orders")
 	}

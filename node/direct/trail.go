@@ -20,12 +20,14 @@ type Trail struct {
 	mu    sync.Mutex
 	file  *os.File
 	bytes int64
+	torn  bool // a part of a line may be behind them
 	dirty bool
 	last  []Event // newest last
 }
 
 const (
 	trailName     = "events.jsonl"
+	trailNext     = trailName + ".next" // while it is being made
 	trailBytesMax = 64 << 20
 	trailFiles    = 8
 	trailSync     = 100 * time.Millisecond
@@ -103,11 +105,12 @@ func (t *Trail) Record(e Event) error {
 			return err
 		}
 	}
-	if n, err := t.file.Write(line); err != nil {
-		if n > 0 {
-			err = errors.Join(err, t.file.Truncate(t.bytes))
-		}
+	if err := t.mend(); err != nil {
 		return err
+	}
+	if n, err := t.file.Write(line); err != nil {
+		t.torn = n > 0
+		return errors.Join(err, t.mend())
 	}
 	t.bytes += int64(len(line))
 	t.dirty = true
@@ -118,16 +121,40 @@ func (t *Trail) Record(e Event) error {
 	return nil
 }
 
+// mend cuts the part of a line that was written before the disk was full.
+func (t *Trail) mend() error {
+	if !t.torn {
+		return nil
+	}
+	err := t.file.Truncate(t.bytes)
+	t.torn = err != nil
+	return err
+}
+
+// rotate begins a new file. It is made first: on a full disk everything stays as it was.
 func (t *Trail) rotate() error {
-	if err := errors.Join(t.file.Sync(), t.file.Close()); err != nil {
+	if err := errors.Join(t.mend(), t.file.Sync()); err != nil {
 		return err
 	}
-	for n := trailFiles - 1; n > 0; n-- {
-		if err := os.Rename(t.path(n-1), t.path(n)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
+	next := filepath.Join(t.dir, trailNext)
+	f, err := os.OpenFile(next, os.O_CREATE|os.O_TRUNC|os.O_APPEND|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	for n := trailFiles - 1; n > 0 && err == nil; n-- {
+		if err = os.Rename(t.path(n-1), t.path(n)); errors.Is(err, os.ErrNotExist) {
+			err = nil
 		}
 	}
-	return t.open()
+	if err == nil {
+		err = os.Rename(next, t.path(0))
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	old := t.file
+	t.file, t.bytes = f, 0
+	return old.Close()
 }
 
 // Last returns the newest events, oldest first.

@@ -82,7 +82,8 @@
 // Lock order: end.mu alone.
 //
 // Limits: PacketBytesMax, fdsMax descriptors per packet, lanesMax lanes per end, heldMax
-// memories held up.
+// memories held up. An end that lacks descriptors or memory for what comes is over and says
+// so (RingUnavailable): asking again would bring it no more.
 //
 // Decisions: packets of a unix socket and not a stream, since descriptors belong to one
 // message. Own bytes and not JSON, since the C binding reads them without a library. The

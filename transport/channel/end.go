@@ -11,6 +11,8 @@ import (
 	"fire/policy"
 	"fire/policy/reason"
 	"fire/transport/shm"
+
+	"golang.org/x/sys/unix"
 )
 
 // end is what publishers and subscribers have in common: one goroutine that talks to the
@@ -112,6 +114,7 @@ func (e *end) attach(ctx context.Context) (*Wire, error) {
 func (e *end) run(w *Wire) {
 	defer close(e.done)
 	for w != nil {
+		begun := time.Now()
 		e.set(w)
 		err := e.talk(w)
 		e.set(nil)
@@ -120,7 +123,7 @@ func (e *end) run(w *Wire) {
 			e.finish(over.cause)
 			return
 		}
-		w = e.again()
+		w = e.again(begun)
 	}
 	e.finish(nil)
 }
@@ -135,7 +138,7 @@ func (e *end) talk(w *Wire) error {
 	for {
 		p, files, err := w.Receive()
 		if err != nil {
-			return err
+			return e.wanting(err)
 		}
 		switch p.Type {
 		case TypeWelcome:
@@ -152,7 +155,7 @@ func (e *end) talk(w *Wire) error {
 			return &overError{&reason.Error{Code: p.Reason, Detail: p.Text}}
 		default:
 			if err := e.own.take(&p, files); err != nil {
-				return err
+				return e.wanting(err)
 			}
 		}
 		if e.own.usable() {
@@ -161,11 +164,25 @@ func (e *end) talk(w *Wire) error {
 	}
 }
 
+// wanting makes the end over when it lacks what asking again does not bring: memory or
+// descriptors of this process.
+func (e *end) wanting(err error) error {
+	told, ok := errors.AsType[*reason.Error](err)
+	if ok && told.Code == reason.RingUnavailable {
+		err = errors.New(told.Detail)
+	} else if !errors.Is(err, unix.ENOMEM) && !errors.Is(err, unix.EMFILE) {
+		return err
+	}
+	e.own.shut(reason.RingUnavailable)
+	return &overError{reason.New(reason.RingUnavailable, "channel %s: %w", e.o.Channel, err)}
+}
+
 // retryEvery is the pause between two tries to reach a direct node that went away.
 const retryEvery = 50 * time.Millisecond
 
-// again attaches anew until it succeeds or the end is closed. The rings go on meanwhile.
-func (e *end) again() *Wire {
+// again attaches anew until it succeeds or the end is closed. The rings go on meanwhile. A
+// talk that ended as soon as it had begun is not begun again at once.
+func (e *end) again(begun time.Time) *Wire {
 	e.mu.Lock()
 	e.losses++
 	e.mu.Unlock()
@@ -175,11 +192,13 @@ func (e *end) again() *Wire {
 		if e.isClosing() {
 			return nil
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), attachWithin)
-		w, err := e.attach(ctx)
-		cancel()
-		if err == nil {
-			return w
+		if time.Since(begun) >= retryEvery {
+			ctx, cancel := context.WithTimeout(context.Background(), attachWithin)
+			w, err := e.attach(ctx)
+			cancel()
+			if err == nil {
+				return w
+			}
 		}
 		select {
 		case <-tick.C:

@@ -9,6 +9,8 @@ import (
 	"os"
 	"time"
 
+	"fire/policy/reason"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -69,8 +71,12 @@ func (w *Wire) Receive() (Packet, []*os.File, error) {
 		return Packet{}, nil, err
 	}
 	files, err := descriptors(w.oob[:oobn])
-	if err == nil && flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
-		err = errors.New("packet or its descriptors are longer than legal")
+	switch {
+	case err != nil:
+	case flags&unix.MSG_TRUNC != 0:
+		err = errors.New("packet is longer than legal")
+	case flags&unix.MSG_CTRUNC != 0: // no more than legal, so this process could not take them
+		err = errNoDescriptor()
 	}
 	if err == nil && n == 0 {
 		err = io.EOF
@@ -84,6 +90,14 @@ func (w *Wire) Receive() (Packet, []*os.File, error) {
 		return Packet{}, nil, err
 	}
 	return p, files, nil
+}
+
+// errNoDescriptor is what Receive says when descriptors came that this process has no room for:
+// the kernel has dropped them.
+func errNoDescriptor() error {
+	limit := unix.Rlimit{}
+	_ = unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) // only told
+	return reason.New(reason.RingUnavailable, "this process has no descriptor left for the memory of a ring: its limit is %d; raise LimitNOFILE of its unit, or look what it leaves open", limit.Cur)
 }
 
 // descriptors owns what came with a packet. The kernel has installed all of them, so all

@@ -19,19 +19,53 @@ const (
 // createMemory makes memory of that size whose pages exist: a page that had to be
 // found later could be a SIGBUS then.
 func createMemory(name string, size int) (*os.File, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	fd, err := createFile(name)
 	if err != nil {
-		return nil, fmt.Errorf("memory of %s: %w", name, err)
+		return nil, fmt.Errorf("memory of %s: %w", name, advised(err))
 	}
 	f := os.NewFile(uintptr(fd), name)
 	err = unix.Ftruncate(fd, int64(size))
 	if err == nil {
-		err = unix.Fallocate(fd, 0, 0, int64(size))
+		err = allocate(fd, size)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("memory of %s, %d bytes: %w", name, size, err), f.Close())
+		return nil, errors.Join(fmt.Errorf("memory of %s, %d bytes: %w", name, size, advised(err)), f.Close())
 	}
 	return f, nil
+}
+
+// createFile makes memory that nothing is executed from: a host with vm.memfd_noexec=2
+// refuses any other. A kernel before 6.3 does not know the flag.
+func createFile(name string) (fd int, err error) {
+	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
+	fd, err = unix.MemfdCreate(name, flags|unix.MFD_NOEXEC_SEAL)
+	if err == unix.EINVAL {
+		fd, err = unix.MemfdCreate(name, flags)
+	}
+	return fd, err
+}
+
+// allocate is fallocate(2), which a signal may interrupt, as the runtime's own do.
+func allocate(fd, size int) (err error) {
+	for range 100 {
+		if err = unix.Fallocate(fd, 0, 0, int64(size)); err != unix.EINTR {
+			return err
+		}
+	}
+	return err
+}
+
+// advised says what can be done about a refusal of the kernel.
+func advised(err error) error {
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.ENOMEM):
+		return fmt.Errorf("%w: give the channel a smaller size, or the host, or this process's unit, more memory", err)
+	case errors.Is(err, unix.EFBIG): // and a SIGXFSZ, which the runtime ignores
+		return fmt.Errorf("%w: raise LimitFSIZE of this process's unit, or give the channel a smaller size", err)
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+		return fmt.Errorf("%w: raise LimitNOFILE of this process's unit", err)
+	}
+	return err
 }
 
 // Seal ends all further ways to write to the memory but the mapping that is there, and
@@ -94,7 +128,7 @@ func mapMemory(f *os.File, writable bool, want func(size int64) bool) (memory, e
 		return 0, err
 	})
 	if err != nil {
-		return memory{}, fmt.Errorf("map %s: %w", f.Name(), err)
+		return memory{}, fmt.Errorf("map %s, %d bytes: %w", f.Name(), st.Size, advised(err))
 	}
 	return memory{b, unsafe.Pointer(unsafe.SliceData(b))}, nil
 }

@@ -1,0 +1,137 @@
+package direct
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"fire/policy/reason"
+	"fire/transport/channel"
+
+	"golang.org/x/sys/unix"
+)
+
+// A direct node whose unit lets it make no ring of that size refuses that channel by name,
+// and what to do; the rest goes on.
+func TestRingThatCannotBeHadIsOneErrorAndOthersGoOn(t *testing.T) {
+	socket := t.TempDir() + "/attach"
+	b := start(t, "broker", socket, "", "", "FIRE_TEST_FILE_SIZE=131072") // orders has 68 KiB, wide 1 MiB
+	start(t, "publisher", socket, "orders", "publisher")
+	s := start(t, "subscriber", socket, "orders", "subscriber")
+	for range 3 {
+		_, err := channel.OpenPublisher(t.Context(), channel.Options{Socket: socket, Channel: "wide", Service: "publisher"})
+		if reason.Of(err, 0) != reason.RingUnavailable || strings.Count(err.Error(), "wide") != 1 || !strings.Contains(err.Error(), "LimitFSIZE") {
+			t.Error(err)
+		}
+	}
+	b.until("event refused")
+	if from := s.read(); s.read() <= from {
+		t.Error("another channel stands still")
+	}
+}
+
+// childStarved attaches with a descriptor less than it wants, for each number of those that
+// it gets, and then with enough of them.
+func childStarved(ctx context.Context, o channel.Options) {
+	open := func() (io.Closer, error) {
+		if o.Service == "subscriber" {
+			s, err := channel.OpenSubscriber(ctx, o)
+			if err != nil {
+				return nil, err
+			}
+			for err == nil && len(s.Lanes()) == 0 {
+				s.Wait()
+				err = s.Err()
+			}
+			if err != nil {
+				s.Close()
+				return nil, err
+			}
+			return s, nil
+		}
+		p, err := channel.OpenPublisher(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		return p, nil
+	}
+	with := func(spare int) error {
+		var was unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+			return err
+		}
+		if spare >= 0 {
+			low := unix.Rlimit{Cur: uint64(nextFile() + spare), Max: was.Max}
+			if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &low); err != nil {
+				return err
+			}
+			defer unix.Setrlimit(unix.RLIMIT_NOFILE, &was)
+		}
+		c, err := open()
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	}
+	fmt.Println("attached", with(-1)) // what is opened once, and stays
+	for nextFile() < 32 {             // no holes among those that it inherited
+		if _, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+			fmt.Println("failed", err)
+			return
+		}
+	}
+	before := nextFile()
+	for spare := 1; ; spare++ { // the first is the connection's
+		err := with(spare)
+		fmt.Println("said", err)
+		if err == nil || spare > 10 {
+			break
+		}
+	}
+	fmt.Println("left", nextFile()-before)
+}
+
+// nextFile is the lowest descriptor that is free.
+func nextFile() int {
+	fd, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1
+	}
+	unix.Close(fd)
+	return fd
+}
+
+// A program that has no descriptor left when a lane's memory comes is told so, keeps none of
+// it, and leaves no half of a lane.
+func TestProgramWithoutDescriptorsIsToldAndKeepsNoHalfLane(t *testing.T) {
+	n := newNode(t)
+	p := n.publisher("md", "publisher")
+	defer p.Close()
+	for _, c := range []struct {
+		service, channel string
+		wants            int // descriptors beside the connection
+	}{{"publisher", "orders", 2}, {"subscriber", "md", 3}} {
+		x := start(t, "starved", n.b.Path(), c.channel, c.service)
+		for spare := range c.wants {
+			if said := x.until("said"); !strings.Contains(said, "ring_unavailable") || strings.Count(said, c.channel) != 1 || !strings.Contains(said, "LimitNOFILE") {
+				t.Errorf("%s with %d descriptors: %s", c.service, spare, said)
+			}
+		}
+		if said := x.until("said"); said != "said <nil>" {
+			t.Errorf("%s with enough: %s", c.service, said)
+		}
+		if left := x.until("left"); left != "left 0" {
+			t.Errorf("%s has leaked: %s", c.service, left)
+		}
+		eventually(t, "the lanes are whole or gone", func() bool {
+			rings := n.rings()
+			return len(rings) == 1 && len(rings[0].Readers) == 0 // p's own
+		})
+	}
+	if _, losses := p.Linked(); losses != 0 {
+		t.Errorf("another publisher lost the direct node %d times", losses)
+	}
+}
