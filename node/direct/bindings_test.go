@@ -161,6 +161,7 @@ func TestBindings(t *testing.T) {
 	t.Run("ring doorbells", b.ringDoorbells)
 	t.Run("refuse to ring what could block", b.refuseToRingWhatCouldBlock)
 	t.Run("forget a reader that does not come back", b.forget)
+	t.Run("hear what was lost on the way from another host", b.hearWhatWasLostOnTheWay)
 	t.Run("serve calls", b.serveCalls)
 	t.Run("survive a hostile direct node", b.surviveAHostileDirectNode)
 }

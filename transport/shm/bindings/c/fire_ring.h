@@ -157,6 +157,11 @@
 #define FIRE_KIND_BROADCAST 2
 #define FIRE_KIND_RPC 3
 
+/* of a lane whose publisher is on another host: its pair, and the type of a message of its
+ * direct node that says what was lost on the way (first u64, last u64) */
+#define FIRE_FAR_LANE UINT64_MAX
+#define FIRE_TYPE_LOST 0xffff
+
 /* way of a lane */
 #define FIRE_WRITES 1
 #define FIRE_READS 2
@@ -1763,6 +1768,12 @@ static inline void fire_tell_(void *user, const struct fire_message *m)
 	struct fire_told_ *t = user;
 	struct fire_message mine = *m;
 	mine.from = t->lane;
+	/* of a lane from another host: its direct node says what was lost on the way */
+	if (t->lane->pair == FIRE_FAR_LANE && m->what == FIRE_IS_MESSAGE && m->type == FIRE_TYPE_LOST && m->bytes == 16) {
+		mine.what = FIRE_IS_GAP;
+		memcpy(&mine.number, m->p, 8); /* little-endian, like this machine */
+		memcpy(&mine.last, (const unsigned char *)m->p + 8, 8);
+	}
 	t->each(t->user, &mine);
 }
 

@@ -22,6 +22,8 @@ public final class End {
     private static final int ATTACH = 1, HELD = 2, MAPPED = 3, ADDED = 4, DETACH = 5;
     private static final int WELCOME = 16, LANE = 17, READER = 18, START = 19, GONE = 20, REFUSED = 21, ADOPTED = 22, SETTLED = 23;
     private static final int RPC = 3;
+    private static final long FAR_LANE = -1;
+    private static final int TYPE_LOST = 0xffff;
     private static final int SPIN = 1, SPIN_YIELD = 2;
     private static final long HELD_MARK = 1L << 63; // in links that a direct node which is gone has given
     private static final long RETRY_NS = 50_000_000, ATTACH_NS = 5_000_000_000L, GOODBYE_NS = 1_000_000_000L;
@@ -29,7 +31,7 @@ public final class End {
     /** One ring that this end writes or reads. */
     public static final class Lane {
         long link;
-        boolean begun;
+        boolean begun, far; // far: its publisher is on another host
         final int dataFd, cursorFd; // kept: without them nothing can be adopted
         final Writer writer; // one of both
         final Reader reader;
@@ -74,6 +76,9 @@ public final class End {
     private Message.Each each;
     private final Message.Each tell = m -> {
         m.from = current;
+        if (current.far && m.what == Message.MESSAGE && m.type == TYPE_LOST && m.bytes == 16) {
+            m.lost(); // on the way from another host, as its direct node says
+        }
         each.found(m);
     };
 
@@ -329,7 +334,7 @@ public final class End {
 
     private void onLane(long id, ByteBuffer k) throws RingException {
         k.getLong(); // epoch: the memory says it, too
-        k.getLong(); // pair, of rpc
+        boolean far = k.getLong() == FAR_LANE; // else the pair, of rpc
         int way = k.get();
         String other = name(k);
         if (way != 1 && way != 2 || lanes.size() >= LANES_MAX) {
@@ -345,6 +350,7 @@ public final class End {
         }
         Native.close(fds[fdCount - 1]); // the gate's mapping is enough
         fdCount = 0;
+        l.far = far;
         lanes.add(l);
         say(begin(MAPPED, id));
     }

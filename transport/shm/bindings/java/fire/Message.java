@@ -69,6 +69,13 @@ public final class Message {
         return Native.MEMORY.getLong(at + i);
     }
 
+    /** Makes a gap of a direct node's message that says what was lost on the way from another host. */
+    void lost() {
+        number = getLong(0);
+        last = getLong(8);
+        what = GAP;
+    }
+
     /** Copies n bytes from i on. */
     public void copy(int i, byte[] to, int where, int n) {
         Objects.checkFromIndexSize(i, n, bytes);
