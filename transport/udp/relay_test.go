@@ -14,7 +14,6 @@ import (
 // relay carries datagrams between two real sockets, and loses, repeats and holds back as
 // its seed says.
 type relay struct {
-	at    netip.AddrPort
 	ends  [2]netip.AddrPort
 	conn  *net.UDPConn
 	rng   *rand.Rand
