@@ -1,8 +1,10 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -43,6 +45,12 @@ publishers = ["feed", "second"]
 subscribers = ["reader", "other"]
 audit = "digest-all"
 %s
+[channel.ask]
+kind = "rpc"
+publishers = ["feed"]
+subscribers = ["other"]
+size = "64KiB"
+
 [channel.orders]
 kind = "orders"
 publishers = ["feed"]
@@ -100,7 +108,7 @@ func newBridgedMesh(t *testing.T, extra string, edit func(*config.Config)) *brid
 	m.until("every host has the floor", func() bool {
 		for _, h := range c.hosts {
 			v := h.agent.View()
-			if v == nil || len(v.State.Channels) != 2 || len(v.State.Nodes) != 3 || !h.agent.Joined() {
+			if v == nil || len(v.State.Channels) != 3 || len(v.State.Nodes) != 3 || !h.agent.Joined() {
 				return false
 			}
 			for _, n := range v.State.Nodes {
@@ -475,4 +483,93 @@ func TestRevokedHostsLaneEndsAndComesBackWithIt(t *testing.T) {
 	m.until("a new lane has come", func() bool { s.Poll(100, &s.h); return len(s.Lanes()) == 1 })
 	offer(p, 100, 200, func() { s.Poll(100, &s.h) })
 	m.until("and brings what is new", s.hears("feed", 200))
+}
+
+// echo serves connections of a channel until the test ends.
+func (m *bridgedMesh) echo(host int, ch, service string) *channel.Server {
+	m.t.Helper()
+	s, err := channel.OpenServer(m.t.Context(), m.options(host, ch, service))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() { s.Close() })
+	go func() {
+		for {
+			c, err := s.AcceptConn(context.Background())
+			if err != nil {
+				return
+			}
+			go func() { io.Copy(c, c); c.Close() }()
+		}
+	}()
+	return s
+}
+
+// TestCallsGoToAnotherHostAndBack as a connection, several at once, and end with it.
+func TestCallsGoToAnotherHostAndBack(t *testing.T) {
+	m := newBridgedMesh(t, "", nil)
+	s := m.echo(1, "ask", "other")
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	conns := make(chan error, 3)
+	for k := range 3 {
+		go func() {
+			conns <- func() error {
+				c, err := channel.DialConn(ctx, m.options(0, "ask", "feed"))
+				if err != nil {
+					return err
+				}
+				defer c.Close()
+				c.SetDeadline(time.Now().Add(20 * time.Second))
+				sent := bytes.Repeat([]byte{byte(k), 1, 2, 3, 4, 5, 6}, 40_000)
+				go c.Write(sent)
+				got := make([]byte, len(sent))
+				if _, err := io.ReadFull(c, got); err != nil {
+					return err
+				}
+				if !bytes.Equal(got, sent) {
+					return errors.New("other bytes came back")
+				}
+				return nil
+			}()
+		}()
+	}
+	for range 3 {
+		if err := <-conns; err != nil {
+			t.Error(err)
+		}
+	}
+	m.until("ended calls are forgotten", func() bool {
+		for _, h := range m.c.hosts[:2] {
+			for _, p := range h.direct.bridge.Paths() {
+				if p.Channel == "ask" && p.Service != "" {
+					return false
+				}
+			}
+		}
+		return true
+	})
+	c, err := channel.DialConn(ctx, m.options(0, "ask", "feed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.Write([]byte("x"))
+	one := make([]byte, 1)
+	if _, err := io.ReadFull(c, one); err != nil {
+		t.Fatal(err)
+	}
+	m.until("the path is told", func() bool {
+		for _, p := range m.c.hosts[0].direct.bridge.Paths() {
+			if p.Channel == "ask" && p.Way == "calls" && p.Node == "host-b" && p.Path == "udp" && p.Service == "feed" {
+				return true
+			}
+		}
+		return false
+	})
+	s.Close() // the server goes: its callers are told
+	c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, err := c.Read(one); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the server is gone, and a caller has %v", err)
+	}
 }

@@ -79,15 +79,16 @@ type Bridge struct {
 	work  sync.WaitGroup
 	links links
 
-	mu      sync.Mutex // guards the two maps; alone
+	mu      sync.Mutex // guards what follows; alone
 	exports map[string]*export
 	pulls   map[pullKey]*pull
 	serving int
+	calling map[*puller]bool // whose calls are served
 }
 
 // New checks the lines. It starts nothing.
 func New(cfg Config, deps Deps) (*Bridge, error) {
-	b := &Bridge{cfg: cfg, deps: deps, changed: make(chan struct{}, 1), exports: map[string]*export{}, pulls: map[pullKey]*pull{}}
+	b := &Bridge{cfg: cfg, deps: deps, changed: make(chan struct{}, 1), exports: map[string]*export{}, pulls: map[pullKey]*pull{}, calling: map[*puller]bool{}}
 	for _, l := range cfg.Lines {
 		a, err := netip.ParseAddr(l)
 		if err != nil {
@@ -184,18 +185,17 @@ func (b *Bridge) reconcile(ctx context.Context, names []string, now time.Time) (
 	return next
 }
 
-// publishes tells whether some service of a node may publish on a channel that goes from
-// host to host.
+// publishes tells whether some service of a node may publish on a channel, or call.
 func (r *Rules) publishes(name, node string) bool {
 	c := r.Channels[name]
-	return c.Kind != "" && c.Kind != policy.RPC && !r.Revoked(r.Domain.Node(node)) &&
+	return c.Kind != "" && !r.Revoked(r.Domain.Node(node)) &&
 		slices.ContainsFunc(c.Publishers, func(s string) bool { return r.Placed(s, node) && !r.Revoked(r.Domain.Service(s)) })
 }
 
 // subscribers are the services of a node that may read a channel.
 func (r *Rules) subscribers(name, node string) (out []string) {
 	c := r.Channels[name]
-	if c.Kind == "" || c.Kind == policy.RPC || r.Revoked(r.Domain.Node(node)) {
+	if c.Kind == "" || r.Revoked(r.Domain.Node(node)) {
 		return nil
 	}
 	for _, s := range c.Subscribers {
@@ -291,6 +291,18 @@ func (b *Bridge) answer(ctx context.Context, s transport.Session, st transport.S
 		return
 	}
 	p := newPuller(node, s, st, w, ends)
+	if r.Channels[w.Channel].Kind == policy.RPC {
+		b.mu.Lock()
+		b.calling[p] = true
+		b.mu.Unlock()
+		if err := b.serveCalls(ctx, p, ends); err != nil {
+			sendRefusal(st, err)
+		}
+		b.mu.Lock()
+		delete(b.calling, p)
+		b.mu.Unlock()
+		return
+	}
 	e, err := b.exportOf(ctx, w.Channel, p)
 	if err != nil {
 		sendRefusal(st, err)

@@ -9,8 +9,7 @@
 //	                                   lane, keys' salt, epochs ──► (or the datagrams themselves)
 //
 // It refuses to decide who may attach (node/direct does, at both ends, by the rules for the
-// far services), to keep what a ring has not taken, and to carry rpc channels, whose calls
-// stay on one host.
+// far services) and to keep what a ring has not taken.
 //
 // # How a channel comes over
 //
@@ -26,6 +25,11 @@
 // window between. broadcast: nobody waits; what is lost on the way is told to B's readers
 // as a gap in its place (channel.TypeLost).
 //
+// rpc: B's server is asked for as a reader is. A stands for the server where the callers are,
+// B for each caller, and every pair of lanes is two streams without loss (calls.go). A
+// server of the callers' own host goes before one of another; of several other hosts the
+// one that has come first serves.
+//
 // When no datagram comes, B says blocked and the session carries the same sealed datagrams:
 // slower, marked quic in PathState and in the trail, and nothing is lost by the change.
 //
@@ -38,15 +42,15 @@
 //   - A lane is published here only if the floor places its service on the host that sends
 //     it, and that host has proved who it is.
 //   - What came from one host is never sent on to another.
-//   - Every goroutine ends before Run returns; each export and each pull has one that owns
-//     its rings, sockets and streams.
+//   - Every goroutine ends before Run returns; each export, pull and host whose calls are
+//     served has one that owns its rings, sockets and streams.
 //   - No message waits here: it is in the ring it came from, in the window, or in the ring it
 //     goes to.
 //
 // Lock order: Bridge.mu, links.mu, export.ringMu, each alone.
 //
 // Limits: peers_max channels times hosts each way, pullersMax hosts and outsMax publishers
-// of one exported channel, framesMax frames to a host that reads none, noteBytesMax.
+// of one exported channel, crossingsMax callers of one stream, framesMax frames to a host that reads none, noteBytesMax.
 //
 // What is weaker than it should be: when a session ends, what an orders channel had sent and
 // the other host had not confirmed is lost, and told as packets (path_lost). A lane that has

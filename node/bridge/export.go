@@ -405,8 +405,8 @@ func (e *export) connect(o *outLane, p *puller) {
 		Lossy: e.spec.Kind == policy.Broadcast, Salt: newSalt()}
 	o.describe(l)
 	k.id = l.ID
-	there, err := secretOf(p.session, p.want, l, true)
-	back, berr := secretOf(p.session, p.want, l, false)
+	there, err := secretOf(p.session, p.want, l, keyThere)
+	back, berr := secretOf(p.session, p.want, l, keyBack)
 	if err = errors.Join(err, berr); err != nil {
 		p.end(reason.Of(err, reason.CertMissing))
 		return
@@ -566,7 +566,7 @@ func (e *export) note() {
 		st := k.peer.Stats()
 		next, _ := k.out.sender.Position()
 		s := PathState{Channel: e.name, Way: "to", Node: k.puller.node, Service: k.out.from.Service, Path: "udp", Lines: e.port.Lines(), RTT: time.Duration(st.RTT),
-			Packet: st.Packet, Lag: next - min(next, st.Packet), Lost: st.Lost, Refused: st.Refused, Unsent: e.port.Stats().Unsent, Since: e.since}
+			Packet: st.Packet, Lag: next - min(next, st.Packet), Lost: st.Lost, Refused: st.Refused, Unsent: e.port.Stats().Unsent, Dropped: e.port.Stats().Dropped, Since: e.since}
 		sent := k.out.sender.Stats()
 		s.Messages, s.Repaired, s.Epochs, s.Proofs = sent.Messages, sent.Repaired, sent.Epochs, sent.Proofs
 		if k.out.group != nil {

@@ -129,7 +129,11 @@ func (p *pull) once(ctx context.Context) (err error) {
 	work.Go(func() { readErr = p.read(stop) })
 	work.Go(func() { p.write(stop) })
 	p.say(&note{Want: p.want})
-	err = p.loop(ctx)
+	if p.b.rules.Load().Channels[p.channel].Kind == policy.RPC {
+		err = p.calls(ctx)
+	} else {
+		err = p.loop(ctx)
+	}
 	p.end(err)
 	close(stop)
 	p.stream.Cancel(reason.PeerClosed)
@@ -305,8 +309,8 @@ func (p *pull) open(ctx context.Context, k *lane) error {
 		return reason.New(reason.NotPlaced, "%s says to be %s, which is not placed there", p.node, k.Service)
 	}
 	l := &inLane{pull: p, lane: k, since: p.now}
-	there, err := secretOf(p.session, p.want, k, true)
-	back, berr := secretOf(p.session, p.want, k, false)
+	there, err := secretOf(p.session, p.want, k, keyThere)
+	back, berr := secretOf(p.session, p.want, k, keyBack)
 	if err = errors.Join(err, berr); err != nil {
 		return err
 	}
@@ -462,7 +466,7 @@ func (p *pull) note() {
 		st := l.receiver.Stats()
 		packet, _ := l.receiver.Position()
 		s := PathState{Channel: p.channel, Way: "from", Node: p.node, Service: l.lane.Service, Path: "udp", Lines: len(l.lane.From), Messages: st.Messages, Packet: packet,
-			Lag: st.Window, Lost: st.Lost, Repaired: st.Naks, Refused: st.Forged + st.Malformed + st.Unexpected, Unsent: p.port.Stats().Unsent, Second: st.Repeated + st.Duplicates,
+			Lag: st.Window, Lost: st.Lost, Repaired: st.Naks, Refused: st.Forged + st.Malformed + st.Unexpected, Unsent: p.port.Stats().Unsent, Dropped: p.port.Stats().Dropped, Second: st.Repeated + st.Duplicates,
 			Proofs: st.Proved, Since: time.Unix(0, l.since)}
 		if l.lane.Group != nil {
 			s.Path = "multicast"

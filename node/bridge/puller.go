@@ -24,7 +24,8 @@ type puller struct {
 	frames  chan []byte // to the stream: whole frames
 	stop    chan struct{}
 	stopped sync.Once
-	dropped atomic.Uint64 // datagrams that the stream had no room for
+	dropped atomic.Uint64               // datagrams that the stream had no room for
+	state   atomic.Pointer[[]PathState] // of calls
 
 	// of the export's goroutine
 	lanes map[uint32]*reach
@@ -146,12 +147,15 @@ func newSalt() []byte {
 	return b
 }
 
-// secretOf derives the key of one direction of a lane.
-func secretOf(s transport.Session, w *want, l *lane, there bool) (out udp.Secret, err error) {
-	c := append([]byte{protocolVersion, 0}, w.Salt...)
-	if there {
-		c[1] = 1
-	}
+// What the keys of a lane are for; a crossing has four more.
+const (
+	keyBack  = 0 // what the receiver says
+	keyThere = 1 // what it receives
+)
+
+// secretOf derives one key of a lane.
+func secretOf(s transport.Session, w *want, l *lane, what byte) (out udp.Secret, err error) {
+	c := append([]byte{protocolVersion, what}, w.Salt...)
 	c = binary.LittleEndian.AppendUint32(append(c, l.Salt...), l.ID)
 	b, err := transport.Export(s, "EXPORTER-fire-bridge", append(c, w.Channel...), len(out))
 	if err != nil {

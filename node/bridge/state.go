@@ -9,7 +9,7 @@ import (
 // PathState is one lane on its way to or from another host, as `fire channel ls` shows it.
 type PathState struct {
 	Channel  string        `json:"channel"`
-	Way      string        `json:"way"` // to or from
+	Way      string        `json:"way"` // to, from, or calls: both
 	Node     string        `json:"node"`
 	Service  string        `json:"service"` // that publishes
 	Path     string        `json:"path"`    // udp, multicast, or quic: datagrams do not get through
@@ -20,8 +20,9 @@ type PathState struct {
 	Lost     uint64        `json:"lost_messages_total"`
 	Repaired uint64        `json:"repaired_packets_total"` // sent again, or asked for again
 	Refused  uint64        `json:"refused_datagrams_total"`
-	Unsent   uint64        `json:"unsent_datagrams_total"` // that the kernel did not take
-	Second   uint64        `json:"second_total"`           // datagrams that the other line had brought
+	Unsent   uint64        `json:"unsent_datagrams_total"`  // that the kernel did not take
+	Dropped  uint64        `json:"dropped_datagrams_total"` // that the kernel had no room for
+	Second   uint64        `json:"second_total"`            // datagrams that the other line had brought
 	Epochs   uint64        `json:"epochs_total"`
 	Proofs   uint64        `json:"proofs_total"`
 	RTT      time.Duration `json:"rtt_ns"`
@@ -40,6 +41,11 @@ func (b *Bridge) Paths() []PathState {
 	}
 	for _, p := range b.pulls {
 		out = append(out, p.paths()...)
+	}
+	for p := range b.calling {
+		if s := p.state.Load(); s != nil {
+			out = append(out, *s...)
+		}
 	}
 	b.mu.Unlock()
 	slices.SortFunc(out, func(x, y PathState) int {

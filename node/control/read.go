@@ -9,7 +9,6 @@ import (
 
 	"fire/node/admin"
 	"fire/node/catalog"
-	"fire/policy"
 	"fire/policy/pki"
 	"fire/policy/reason"
 	"fire/twin"
@@ -184,10 +183,9 @@ func (w *chain) channels(v *catalog.View, names []string, src, dst string) {
 		w.find(true, "channel", reason.OK, "both are placed on "+strings.Join(shared, ", ")+", where they attach (`fire channel ls` there)", "")
 		return
 	}
-	far := slices.ContainsFunc(names, func(name string) bool { return v.State.Channels[name].Kind != policy.RPC })
-	w.find(far, "channel", reason.NotPlaced, fmt.Sprintf("messages go from %s to %s over encrypted datagrams (`fire channel paths` there)",
-		strings.Join(v.State.Services[src].Nodes, ", "), strings.Join(v.State.Services[dst].Nodes, ", ")),
-		"no host has both, and calls (kind rpc) stay on one host")
+	from, to := v.State.Services[src].Nodes, v.State.Services[dst].Nodes
+	w.find(len(from) > 0 && len(to) > 0, "channel", reason.NotPlaced, fmt.Sprintf("messages go from %s to %s over encrypted datagrams (`fire channel paths` there)",
+		strings.Join(from, ", "), strings.Join(to, ", ")), "one of them is placed on no host")
 }
 
 func (w *chain) endpoints(v *catalog.View, dst string) {

@@ -60,9 +60,6 @@ func TestFarEndsAreGovernedAsAnyOther(t *testing.T) {
 	if reason.Of(err, reason.OK) != reason.DeniedByDefault {
 		t.Errorf("a service that no list names: %v", err)
 	}
-	if _, err := channel.OpenCaller(t.Context(), channel.Options{Channel: "ask", Dial: n.far(&Far{policy.Publish, []Placed{{"publisher", "elsewhere"}}})}); err == nil {
-		t.Error("calls go from host to host")
-	}
 	if _, err := n.b.AttachFar(&Far{Side: policy.Publish}); err == nil {
 		t.Error("a far end for nobody is attached")
 	}
@@ -131,4 +128,34 @@ func (b *bindings) hearWhatWasLostOnTheWay(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestServerOfThisHostTakesThePlaceOfAFarOne for who calls from now on.
+func TestServerOfThisHostTakesThePlaceOfAFarOne(t *testing.T) {
+	n := newNode(t)
+	far, err := channel.OpenServer(t.Context(), channel.Options{Channel: "ask", Dial: n.far(&Far{policy.Subscribe, []Placed{{"subscriber", "elsewhere"}}})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	if _, err := channel.OpenServer(t.Context(), channel.Options{Channel: "ask", Dial: n.far(&Far{policy.Subscribe, []Placed{{"subscriber", "third"}}})}); reason.Of(err, reason.OK) != reason.ChannelBusy {
+		t.Errorf("two far servers: %v", err)
+	}
+	// A caller of another host has no way over this one to a third.
+	elsewhere, err := channel.OpenCaller(t.Context(), channel.Options{Channel: "ask", Dial: n.far(&Far{policy.Publish, []Placed{{"publisher", "elsewhere"}}})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer elsewhere.Close()
+	local, err := channel.OpenServer(t.Context(), channel.Options{Socket: n.b.Path(), Channel: "ask", Service: "subscriber"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer local.Close()
+	<-far.Done()
+	pair, err := local.Accept(t.Context())
+	if err != nil || pair.Peer != "publisher" {
+		t.Fatal(pair, err)
+	}
+	pair.Close()
 }

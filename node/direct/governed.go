@@ -79,16 +79,21 @@ func newGoverned(name string) *governed { return &governed{name: name, lanes: ma
 const endsPerChannelMax = 16
 
 // room refuses an end that the channel has no place for.
-func (b *Broker) room(g *governed, spec policy.Channel, side policy.Side) error {
+func (b *Broker) room(g *governed, spec policy.Channel, side policy.Side, far bool) error {
 	most := endsPerChannelMax
 	if spec.Kind == policy.RPC && side == policy.Subscribe {
 		most = 1 // its server
 	}
 	n := 0
 	for p := range b.ends {
-		if p.in == g && p.side == side {
-			n++
+		if p.in != g || p.side != side {
+			continue
 		}
+		if most == 1 && !far && p.isFar() { // a server of this host is nearer
+			b.cut(p, &reason.Error{Code: reason.PeerClosed, Detail: "a server of this host has come"}, "")
+			continue
+		}
+		n++
 	}
 	if n >= most {
 		return reason.New(reason.ChannelBusy, "channel %s has %d %s on this host, which is the limit", g.name, n, endWord(spec.Kind, side))
@@ -128,6 +133,9 @@ func (b *Broker) published(p *peer) error {
 // memory; an end that does not take its lane loses its connection, and nobody else is to
 // blame.
 func (b *Broker) couple(caller, server *peer) error {
+	if caller.isFar() && server.isFar() {
+		return nil // what comes from one host to another goes there by itself
+	}
 	if v := b.rules.pair(caller.in.name, caller.service, server.service); !v.Allowed {
 		b.tell(Event{Kind: KeptApart, Channel: caller.in.name, Service: caller.service, Peer: server.service, Reason: v.Code, Rule: v.Rule, Bundle: v.Bundle.Short()}.of(caller.process))
 		return nil

@@ -186,7 +186,7 @@ func (b *Broker) admit(p *peer, a asking, started time.Time) error {
 	if g == nil {
 		g = newGoverned(k.Channel)
 	}
-	if err := b.room(g, spec, p.side); err != nil {
+	if err := b.room(g, spec, p.side, p.isFar()); err != nil {
 		return refuse(v, err)
 	}
 	attached := event
@@ -222,9 +222,6 @@ func (b *Broker) decide(p *peer, k *channel.Packet) (spec policy.Channel, v poli
 	}
 	if no != nil {
 		return spec, v, no
-	}
-	if p.far != nil && spec.Kind == policy.RPC {
-		return spec, v, reason.New(reason.ChannelBusy, "channel %s is of kind rpc, whose calls stay on one host", k.Channel)
 	}
 	return spec, v, nil
 }
