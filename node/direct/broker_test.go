@@ -425,3 +425,47 @@ func TestLateSubscriberOfABroadcastBegins(t *testing.T) {
 	}, Gap: func(_ *channel.Source, first, last uint64) { t.Errorf("gap %d to %d", first, last) }}
 	eventually(t, "the newest comes", func() bool { s.Poll(100, &h); return next == before+1 })
 }
+
+// TestReaderThatMapsLateIsNotLedToWhatIsWrittenOver is offered the lane first, and maps it when
+// another has read on for more than a lap.
+func TestReaderThatMapsLateIsNotLedToWhatIsWrittenOver(t *testing.T) {
+	n := newNode(t)
+	late := n.raw()
+	if err := late.Send(&channel.Packet{Type: channel.TypeAttach, Hash: shm.Hash(), Side: uint8(policy.Subscribe), Channel: "orders", Service: "subscriber"}); err != nil {
+		t.Fatal(err)
+	}
+	p := n.publisher("orders", "publisher")
+	defer p.Close()
+	var lane channel.Packet
+	for lane.Type != channel.TypeLane {
+		k, files, err := late.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		channel.CloseAll(files)
+		lane = k
+	}
+	s := n.subscriber("orders", "other")
+	defer s.Close()
+	eventually(t, "the other reads", func() bool { return len(s.Lanes()) == 1 })
+	h := channel.Handler{}
+	for sent := 0; sent < 5000; { // several laps
+		if p.Offer(1, []byte("x")) == shm.Sent {
+			sent++
+		}
+		s.Poll(100, &h)
+	}
+	if err := late.Send(&channel.Packet{Type: channel.TypeMapped, ID: lane.ID}); err != nil {
+		t.Fatal(err)
+	}
+	k, files, err := late.Receive()
+	channel.CloseAll(files)
+	if err != nil || k.Type != channel.TypeStart {
+		t.Fatalf("%+v, %v", k, err)
+	}
+	if at := n.rings()[0].Stat.Position; k.Position != at {
+		t.Errorf("it is to begin at %d; the writer is at %d and keeps no more than a lap", k.Position, at)
+	}
+	late.Close() // it never read: nobody waits for it any more
+	eventually(t, "the writer goes on", func() bool { s.Poll(100, &h); return p.Offer(1, []byte("x")) == shm.Sent })
+}

@@ -57,7 +57,6 @@ type reading struct {
 	view    *shm.CursorView
 	state   readingState
 	after   *reading  // whose place it takes
-	alone   bool      // there was no other reader when it was offered the lane
 	resumed bool      // adopted: it reads already, and is told of no start
 	keep    time.Time // of one that is gone
 	since   time.Time
@@ -321,7 +320,7 @@ func (b *Broker) added(p *peer, link, position uint64) {
 			position = r.after.position()
 			b.forget(r.after)
 			r.after = nil
-		case r.alone: // the writer could not pass what was kept
+		case !l.hasBegun(r): // the writer could not pass what was kept: every cursor that it knows is there
 			position = l.from
 		}
 		if r.resumed {
@@ -332,6 +331,17 @@ func (b *Broker) added(p *peer, link, position uint64) {
 		}
 		return
 	}
+}
+
+// hasBegun tells whether a reading other than r has begun. Which one is the first is not
+// known before: the one that was offered the lane first may map it last.
+func (l *lane) hasBegun(r *reading) bool {
+	for _, x := range l.readings {
+		if x != r && x.state == begun {
+			return true
+		}
+	}
+	return false
 }
 
 // position is where a reading that has a cursor stands.
@@ -381,7 +391,6 @@ func (b *Broker) verdict(l *lane, reader string) policy.Verdict {
 
 func (b *Broker) newReading(l *lane, p *peer) error {
 	r := &reading{link: b.link(), lane: l, service: p.service, reader: p, since: b.deps.Now()}
-	r.alone = len(l.readings) == 0
 	for _, old := range l.readings { // the one of its service that is gone the longest
 		if old.reader == nil && old.service == p.service && !old.taken() && (r.after == nil || old.keep.Before(r.after.keep)) {
 			r.after = old
@@ -394,7 +403,7 @@ func (b *Broker) newReading(l *lane, p *peer) error {
 	switch {
 	case r.after != nil:
 		at = r.after.position()
-	case !r.alone:
+	case l.hasBegun(nil):
 		at = l.view.Stat().Position
 	}
 	var err error

@@ -73,7 +73,7 @@ func TestChannelsGoFromHostToHost(t *testing.T) {
 			if ch != "orders" {
 				pace = `awk '{print; if (NR%200==0) {fflush(); system("sleep 0.005")}}'`
 			}
-			publisher := one.run(fmt.Sprintf(`sh -c "seq 1 %d | %s | fire channel publish %s --as feed"`, n, strings.ReplaceAll(strings.ReplaceAll(pace, "$", `\$`), `"`, `\"`), ch))
+			publisher := one.run(fmt.Sprintf(`sh -c "(seq 1 %d; sleep 2) | %s | fire channel publish %s --as feed"`, n, strings.ReplaceAll(strings.ReplaceAll(pace, "$", `\$`), `"`, `\"`), ch))
 			var paths []direct.At[bridge.PathState]
 			waitFor(t, 20*time.Second, "the path is told", func() bool {
 				paths = jsonOf[[]direct.At[bridge.PathState]](t, must(two, "fire channel paths "+ch+" -o json"), "fire.channel.paths/v1")
