@@ -27,6 +27,10 @@
 //	writer   reader(cursor) ► respects it ► added(position)
 //	reader   start(position) ► polls
 //
+// An attach takes three times the cheapest round trip over such a socket with a look at who is
+// there, and what the kernel needs to make the ring: 0.3 ms per MiB here. The writer does not
+// wait for its pages.
+//
 // A first reader starts at 0: a lane without readers takes no more than it holds. A later one
 // starts where the writer stood when it had come to respect it; one of a service whose reader
 // of orders is gone takes that one's place, within the channel's keep.

@@ -29,6 +29,8 @@ type outLane struct {
 	data    *os.File
 	writer  *shm.Writer
 	readers map[uint64]outReader // guarded by Publisher.mu
+
+	populated bool // of the talk
 }
 
 // outReader is one that the writer respects.
@@ -107,6 +109,18 @@ func (p *Publisher) free() error {
 
 func (p *Publisher) usable() bool { return p.lane.Load() != nil }
 
+// populate follows when the end can be used: who attaches does not wait for it.
+func (p *Publisher) populate() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.lanes {
+		if !l.populated {
+			l.writer.Populate()
+			l.populated = true
+		}
+	}
+}
+
 func (p *Publisher) held() []holding {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -160,7 +174,7 @@ func (p *Publisher) takeLane(k *Packet, files []*os.File) error {
 		data.Close()
 		return fmt.Errorf("lane %d is for reading, this end writes", k.ID)
 	}
-	w, err := shm.OpenWriter(data, gate)
+	w, err := shm.MapWriter(data, gate)
 	if err != nil {
 		data.Close()
 		return err
