@@ -63,9 +63,11 @@
 // connections that have not said what they want, 2 s to say it, and 2 s for a first catalogue; 256 held memories; 4,096
 // operator's cuts, which outlive the process; 1,024 events that wait for room on the disk.
 //
-// What is weaker than it should be: what a reader that dies while no direct node runs had
-// not read is given up after grace and counted by nobody; a cut reader keeps its mapping; the
-// trail's oldest file goes when the ninth begins.
+// What is weaker than it should be: of a reader that dies while no direct node runs only its
+// writer has the cursor; what it had not read is counted after grace, without its name, when the
+// writer is of the Go package, and by nobody when it is of another binding. A cut reader keeps
+// its mapping. The trail's oldest file goes when the ninth begins. The loop makes the memory of
+// a ring itself: one of 64 MiB holds everything else up for some 20 ms.
 //
 // Decisions: SO_PEERPIDFD and not the pid alone, since pids are reused. Users or units must
 // be named, not executables alone: a user can run any executable and keep what it inherits.
@@ -75,6 +77,7 @@
 // SCHED_IDLE the p99 of a lane is the same with the audit as without, where two cores carry
 // three processes, but the audit comes too late for a third of the messages; as it is, p99 there
 // is some 5 to 15 % higher while all are digested. A host that cannot have that gives the direct
-// node a core of its own. SCHED_BATCH may give both, and wants a thread for each lane. One goroutine per connection and not an
-// event loop over sockets: there are hundreds, and attaching is rare.
+// node a core of its own. SCHED_BATCH may give both, and wants a thread for each lane. One
+// goroutine per connection and not an event loop over sockets: there are hundreds, and attaching
+// is rare.
 package direct

@@ -126,7 +126,14 @@ func (p *Publisher) held() []holding {
 	defer p.mu.Unlock()
 	var out []holding
 	for _, l := range p.lanes {
-		out = append(out, holding{l.link, []*os.File{l.data}})
+		files := []*os.File{l.data}
+		for _, r := range l.readers {
+			if len(files) == fdsMax {
+				out, files = append(out, holding{l.link, files}), []*os.File{l.data}
+			}
+			files = append(files, r.cursor)
+		}
+		out = append(out, holding{l.link, files})
 	}
 	return out
 }
