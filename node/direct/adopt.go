@@ -21,7 +21,7 @@ func (b *Broker) adopt(p *peer, all []held) error {
 	for _, h := range all {
 		var err error
 		switch {
-		case p.side == policy.Publish && len(h.files) == 1:
+		case p.side == policy.Publish && len(h.files) > 0:
 			err = b.adoptLane(p, h)
 		case p.side == policy.Subscribe && len(h.files) == 2:
 			err = b.adoptReading(p, h)
@@ -48,6 +48,11 @@ func (p *peer) adoptButton(f *os.File) error {
 }
 
 func (b *Broker) adoptLane(p *peer, h held) error {
+	for _, l := range p.in.lanes { // more of the cursors that it respects
+		if l.writer == p && shm.SameMemory(l.data, h.files[0]) {
+			return l.await(h.files[1:])
+		}
+	}
 	view, err := shm.OpenView(h.files[0])
 	if err != nil {
 		return err
@@ -96,7 +101,7 @@ func (b *Broker) adoptLane(p *peer, h held) error {
 		}
 	}
 	b.offerAll(l)
-	return nil
+	return l.await(h.files[1:])
 }
 
 // adoptReading takes a reader over. Its lane may not be here yet: then it is parked.
@@ -150,6 +155,7 @@ func (b *Broker) hang(r *reading, l *lane) {
 	}
 	r.lane = l
 	l.readings[r.link] = r
+	l.arrived(r.cursor)
 	if v := b.verdict(l, r.service); !v.Allowed {
 		b.keepApart(l)
 		return

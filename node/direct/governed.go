@@ -44,6 +44,7 @@ type lane struct {
 	tail    *tailing
 
 	readings map[uint64]*reading
+	awaited  []awaited // of an earlier direct node, until settle
 }
 
 // reading is one reader of one lane.
@@ -602,6 +603,7 @@ func (b *Broker) tick(now time.Time) {
 			}
 			if !l.settle.IsZero() && now.After(l.settle) {
 				l.settle = time.Time{}
+				b.giveUpAwaited(l)
 				_ = l.writer.send(&channel.Packet{Type: channel.TypeSettled, ID: l.link})
 			}
 		}
@@ -617,6 +619,9 @@ func (b *Broker) tick(now time.Time) {
 
 func (l *lane) close() error {
 	var errs []error
+	for _, a := range l.awaited {
+		errs = append(errs, a.close())
+	}
 	if l.view != nil {
 		errs = append(errs, l.view.Close())
 	}

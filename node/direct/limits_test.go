@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
+	"fire/policy"
 	"fire/policy/reason"
 	"fire/transport/channel"
+	"fire/transport/shm"
 
 	"golang.org/x/sys/unix"
 )
@@ -133,5 +136,57 @@ func TestProgramWithoutDescriptorsIsToldAndKeepsNoHalfLane(t *testing.T) {
 	}
 	if _, losses := p.Linked(); losses != 0 {
 		t.Errorf("another publisher lost the direct node %d times", losses)
+	}
+}
+
+// Two publishers have a lane each, and neither can come to write the other's: not even one
+// that holds it up as its own.
+func TestLaneIsNotAdoptedByASecondPublisher(t *testing.T) {
+	n := newNode(t)
+	first, second := n.publisher("orders", "publisher"), n.publisher("orders", "second")
+	defer first.Close()
+	defer second.Close()
+	s := n.subscriber("orders", "subscriber")
+	defer s.Close()
+	eventually(t, "both are read", func() bool { return len(s.Lanes()) == 2 })
+	var thief *channel.Wire
+	if err := n.b.ask(t.Context(), func() {
+		for _, l := range n.b.channels["orders"].lanes {
+			if l.service != "publisher" {
+				continue
+			}
+			w := n.raw()
+			if err := w.Send(&channel.Packet{Type: channel.TypeAttach, Hash: shm.Hash(), Side: uint8(policy.Publish), Held: 1, Channel: "orders", Service: "second"}); err != nil {
+				t.Error(err)
+			}
+			if err := w.Send(&channel.Packet{Type: channel.TypeHeld, ID: 7}, l.data); err != nil {
+				t.Error(err)
+			}
+			thief = w
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var last channel.Packet
+	for {
+		k, files, err := thief.Receive()
+		channel.CloseAll(files)
+		if err != nil {
+			break
+		}
+		last = k
+	}
+	if last.Type != channel.TypeRefused || last.Reason != reason.RingUnavailable || strings.Count(last.Text, "publisher writes it already") != 1 {
+		t.Errorf("%+v", last)
+	}
+	for _, p := range []*channel.Publisher{first, second} {
+		if p.Offer(1, []byte(p.Service())) != shm.Sent {
+			t.Error(p.Service(), "is shut out")
+		}
+	}
+	got := collect(t, s, 2)
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"publisher:publisher", "second:second"}) {
+		t.Error(got)
 	}
 }

@@ -35,6 +35,10 @@ func TestChild(t *testing.T) {
 	switch role {
 	case "broker":
 		childBroker(t, ctx, socket)
+	case "paced":
+		childPaced(ctx, o)
+	case "timed":
+		childTimed(ctx, o)
 	case "starved":
 		childStarved(ctx, o)
 	case "publisher":

@@ -29,8 +29,9 @@
 //	1 attach   -           layout hash u64, side u8 (1 publish, 2 subscribe), zero u8,
 //	                       held u16, channel str, service str (may be empty: the only one)
 //	2 held     old link    one per memory kept from before, right after attach
-//	                       fds: of a writer data; of a reader data, cursor and the button
-//	                       of its doorbell, if it has one
+//	                       fds: of a writer data, and cursors of those that it respects, the
+//	                       same memory again when they are more; of a reader data, cursor
+//	                       and the button of its doorbell, if it has one
 //	3 mapped   link        the lane's memory is mapped; it may be sealed now
 //	                       fds: of a reader the button of its doorbell, if it has one
 //	4 added    link        the writer respects the reader: position u64 at which it may start

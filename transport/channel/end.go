@@ -44,6 +44,8 @@ type owner interface {
 	held() []holding
 	// usable tells that the end can be used now.
 	usable() bool
+	// populate does what may come after the end can be used.
+	populate()
 	// shut ends what the end holds, when it is refused.
 	shut(code reason.Code)
 	// welcomed is told each welcome, before any lane that follows it.
@@ -160,6 +162,7 @@ func (e *end) talk(w *Wire) error {
 		}
 		if e.own.usable() {
 			e.isReady()
+			e.own.populate()
 		}
 	}
 }

@@ -123,6 +123,8 @@ func (p *pairs) usable() bool {
 	return p.welcome.Type == TypeWelcome
 }
 
+func (p *pairs) populate() {} // done by OpenWriter: pairs are small
+
 // held is nothing: a pair is a connection, and a new direct node makes new ones. The old
 // are shut then.
 func (p *pairs) held() []holding {

@@ -29,6 +29,8 @@ type outLane struct {
 	data    *os.File
 	writer  *shm.Writer
 	readers map[uint64]outReader // guarded by Publisher.mu
+
+	populated bool // of the talk
 }
 
 // outReader is one that the writer respects.
@@ -110,12 +112,31 @@ func (p *Publisher) free() error {
 
 func (p *Publisher) usable() bool { return p.lane.Load() != nil }
 
+// populate follows when the end can be used: who attaches does not wait for it.
+func (p *Publisher) populate() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.lanes {
+		if !l.populated {
+			l.writer.Populate()
+			l.populated = true
+		}
+	}
+}
+
 func (p *Publisher) held() []holding {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var out []holding
 	for _, l := range p.lanes {
-		out = append(out, holding{l.link, []*os.File{l.data}})
+		files := []*os.File{l.data}
+		for _, r := range l.readers {
+			if len(files) == fdsMax {
+				out, files = append(out, holding{l.link, files}), []*os.File{l.data}
+			}
+			files = append(files, r.cursor)
+		}
+		out = append(out, holding{l.link, files})
 	}
 	return out
 }
@@ -163,7 +184,7 @@ func (p *Publisher) takeLane(k *Packet, files []*os.File) error {
 		data.Close()
 		return fmt.Errorf("lane %d is for reading, this end writes", k.ID)
 	}
-	w, err := shm.OpenWriter(data, gate)
+	w, err := shm.MapWriter(data, gate)
 	if err != nil {
 		data.Close()
 		return err

@@ -232,6 +232,8 @@ func (s *Subscriber) usable() bool {
 	return s.welcome.Type == TypeWelcome
 }
 
+func (s *Subscriber) populate() {} // readers' pages come with their map, sixteen to a fault
+
 func (s *Subscriber) held() []holding {
 	var out []holding
 	for _, l := range *s.lanes.Load() {

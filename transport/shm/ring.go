@@ -78,7 +78,7 @@ func created(name string, size int, magic, epoch uint64, fill func(memory)) (*os
 	if err != nil {
 		return nil, err
 	}
-	m, err := mapMemory(f, true, func(int64) bool { return true })
+	m, err := mapHead(f)
 	if err != nil {
 		f.Close()
 		return nil, err

@@ -70,6 +70,20 @@ type Peer struct {
 // OpenWriter maps the ring for writing. data is not sealed yet; the broker seals it
 // when it hears that this has succeeded.
 func OpenWriter(data, gateFile *os.File) (*Writer, error) {
+	w, err := MapWriter(data, gateFile)
+	if err == nil {
+		w.Populate()
+	}
+	return w, err
+}
+
+// Populate makes the pages of the ring present. It may be called while another goroutine
+// writes.
+func (w *Writer) Populate() { w.ring.populate() }
+
+// MapWriter is OpenWriter without the wait for the ring's pages: until Populate has made them
+// present each costs a fault, when it is first written.
+func MapWriter(data, gateFile *os.File) (*Writer, error) {
 	r, err := openRing(data, true)
 	if err != nil {
 		return nil, err

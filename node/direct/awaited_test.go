@@ -1,0 +1,71 @@
+package direct
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"fire/policy"
+	"fire/transport/channel"
+	"fire/transport/shm"
+)
+
+// A reader dies while there is no direct node. The next one knows by the cursor that the
+// writer still has what it had not read, and counts it once. One that comes back costs nothing.
+func TestWhatAReaderHadNotReadThatDiedWithoutADirectNodeIsCounted(t *testing.T) {
+	n := newNode(t)
+	c := n.floor["orders"]
+	c.Keep = policy.Duration(100 * time.Millisecond)
+	n.floor["orders"] = c
+	n.apply()
+	p := n.publisher("orders", "publisher")
+	defer p.Close()
+	var all []*channel.Subscriber // more than one packet holds up
+	for range 5 {
+		s := n.subscriber("orders", "other")
+		defer s.Close()
+		all = append(all, s)
+	}
+	dies := start(t, "subscriber", n.b.Path(), "orders", "subscriber")
+	eventually(t, "all read", func() bool { return len(n.events(Paired)) == 6 })
+	dies.signal(syscall.SIGSTOP)
+	eventually(t, "it has stopped", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", dies.cmd.Process.Pid))
+		return err == nil && strings.Contains(string(stat), ") T ")
+	})
+	const messages = 50
+	for range messages {
+		if res := p.Offer(1, []byte("order")); res != shm.Sent {
+			t.Fatal(res)
+		}
+	}
+	cfg := n.b.cfg
+	n.stop()
+	dies.kill()
+	n.start(cfg)
+	n.apply()
+	eventually(t, "it is given up", func() bool { return len(n.events(Lost)) > 0 })
+	for _, s := range all {
+		collect(t, s, messages)
+	}
+	time.Sleep(2 * cfg.Grace) // nothing more is
+	if lost := n.events(Lost); len(lost) != 1 || lost[0].Messages != messages || lost[0].Service != "publisher" || lost[0].Channel != "orders" {
+		t.Errorf("%+v", lost)
+	}
+	if k, err := n.b.Count(t.Context()); err != nil || k.LostMsgs != messages {
+		t.Errorf("%+v, %v", k, err)
+	}
+	next := n.subscriber("orders", "subscriber")
+	defer next.Close()
+	eventually(t, "the next one reads", func() bool { return len(next.Lanes()) == 1 })
+	for range 2000 { // the writer has forgotten the dead
+		for p.Offer(1, []byte("more")) != shm.Sent {
+			for _, s := range append(all, next) {
+				s.Poll(1000, &channel.Handler{})
+			}
+		}
+	}
+}
