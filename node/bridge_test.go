@@ -573,3 +573,20 @@ func TestCallsGoToAnotherHostAndBack(t *testing.T) {
 		t.Errorf("the server is gone, and a caller has %v", err)
 	}
 }
+
+// TestNewcomerOnAnotherHostBeginsAtTheSnapshot while others have read on for long, and one of
+// them is waited for.
+func TestNewcomerOnAnotherHostBeginsAtTheSnapshot(t *testing.T) {
+	m := newBridgedMesh(t, "snapshot_type = 500\ntagged = [\"reader\"]", nil)
+	b := m.subscriber(1, "md", "reader")
+	p := m.publisher(0, "md", "feed")
+	offer(p, 0, 700, func() { b.Poll(100, &b.h) }) // message 500 is of type 500
+	m.until("b hears", b.hears("feed", 700))
+	c := m.subscriber(2, "md", "reader")
+	first := uint64(1 << 63)
+	h := channel.Handler{Message: func(_ *channel.Source, _ uint16, b []byte) { first = min(first, binary.LittleEndian.Uint64(b)) }}
+	m.until("c hears", func() bool { c.Poll(1000, &h); return first < 1<<63 })
+	if first != 500 {
+		t.Errorf("c began at %d, the snapshot is 500", first)
+	}
+}

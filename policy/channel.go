@@ -33,6 +33,7 @@ type Channel struct {
 	Audit       AuditMode    `toml:"audit" json:"audit"`                           // default "digest-all"
 	Keep        Duration     `toml:"keep" json:"keep"`                             // how long what a lost reader has not read holds its lane; default 5s, not for "broadcast"
 	Groups      []string     `toml:"groups" json:"groups,omitempty"`               // multicast, "239.192.0.1:7500", one for each line between hosts; only for "broadcast"
+	Tagged      []string     `toml:"tagged" json:"tagged,omitempty"`               // subscribers on other hosts that a broadcast waits for, as far as its window and ring reach; default none
 	Snapshot    uint16       `toml:"snapshot_type" json:"snapshot_type,omitempty"` // messages of this type say all that a newcomer from another host needs; 0: none
 	Description string       `toml:"description" json:"description,omitempty"`
 }
@@ -125,6 +126,14 @@ func (c Channel) Check(name string, bad func(field, text string)) {
 func (c Channel) checkGroups(say badFunc) {
 	if len(c.Groups) > 2 {
 		say("groups", "%d groups; there are two lines", len(c.Groups))
+	}
+	if len(c.Tagged) > 0 && c.Kind != Broadcast {
+		say("tagged", "only a broadcast chooses whom it waits for")
+	}
+	for _, s := range c.Tagged {
+		if !slices.Contains(c.Subscribers, s) {
+			say("tagged", "%q is none of the subscribers", s)
+		}
 	}
 	if len(c.Groups) > 0 && c.Kind != Broadcast {
 		say("groups", "only a broadcast goes to groups")

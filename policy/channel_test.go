@@ -47,8 +47,27 @@ func TestChannelSaysEverythingThatIsWrong(t *testing.T) {
 	if n != 1 {
 		t.Errorf("an rpc channel for poll loops: %d problems", n)
 	}
-	c.Kind = Broadcast
+	c.Kind, c.Groups, c.Tagged, c.Snapshot = Broadcast, []string{"239.192.0.1:7500", "239.192.0.2:7500"}, []string{"a"}, 9
 	c.Check("x", func(field, text string) { t.Errorf("%s: %s", field, text) })
+	if a := c.GroupAddresses(); len(a) != 2 || a[1].Port() != 7500 {
+		t.Errorf("groups %v", a)
+	}
+	c.Groups, c.Tagged = []string{"10.0.0.1:1", "239.192.0.1", "x"}, []string{"b"}
+	said = map[string]string{}
+	c.Check("x", func(field, text string) { said[field] += text + "; " })
+	for field, wants := range map[string][]string{"groups": {"two lines", `"10.0.0.1:1" is no IPv4 multicast`, `"239.192.0.1" is no`, `"x" is no`}, "tagged": {"none of the subscribers"}} {
+		for _, want := range wants {
+			if !strings.Contains(said[field], want) {
+				t.Errorf("%s: %q does not say %q", field, said[field], want)
+			}
+		}
+	}
+	c.Kind, c.Groups, c.Tagged, c.Wait = Orders, []string{"239.192.0.1:1"}, []string{"a"}, WaitSpin
+	said = map[string]string{}
+	c.Check("x", func(field, text string) { said[field] = text })
+	if len(said) != 2 || said["groups"] == "" || said["tagged"] == "" {
+		t.Errorf("orders with groups and tags: %v", said)
+	}
 }
 
 func TestOnlyListedServicesOfTheMeshAttach(t *testing.T) {

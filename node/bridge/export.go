@@ -283,7 +283,9 @@ func (e *export) begin(from *channel.Source) (*outLane, error) {
 	o := &outLane{e: e, from: from}
 	cfg := udp.SenderConfig{DatagramBytes: e.b.cfg.DatagramBytes, Window: e.b.cfg.Window, Flow: udp.FlowMin, SnapshotType: e.spec.Snapshot}
 	if e.spec.Kind == policy.Broadcast {
-		cfg.Flow = udp.FlowMax
+		if cfg.Flow = udp.FlowMax; len(e.spec.Tagged) > 0 {
+			cfg.Flow = udp.FlowTagged
+		}
 	}
 	err := o.open(cfg)
 	if err != nil {
@@ -412,7 +414,7 @@ func (e *export) connect(o *outLane, p *puller) {
 		return
 	}
 	copy(k.to[:], p.want.To[:n])
-	k.peer, l.Packet, l.Message, err = o.sender.Join(e.now, udp.PeerConfig{Name: p.node, Index: k.id, Secret: there, Feedback: back, To: k.to})
+	k.peer, l.Packet, l.Message, err = o.sender.Join(e.now, udp.PeerConfig{Name: p.node, Index: k.id, Secret: there, Feedback: back, To: k.to, Tagged: e.tagged(p)})
 	if err != nil {
 		p.end(reason.RingUnavailable)
 		return
@@ -420,6 +422,11 @@ func (e *export) connect(o *outLane, p *puller) {
 	e.reaches[k.feedback-1] = k
 	p.lanes[k.id] = k
 	p.say(&note{Lane: l})
+}
+
+// tagged tells whether a broadcast waits for the host: some service there is marked.
+func (e *export) tagged(p *puller) bool {
+	return slices.ContainsFunc(p.ends, func(x End) bool { return slices.Contains(e.spec.Tagged, x.Service) })
 }
 
 func services(ends []End) (out []string) {
