@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"fire/node/admin"
 	"fire/node/direct"
 	"fire/policy/reason"
 	"fire/transport/meter"
@@ -105,4 +106,32 @@ func (d *directNode) pathOf(r *direct.Ring) string {
 		}
 	}
 	return farProtocol
+}
+
+// series is what Prometheus is shown of the direct paths.
+func (d *directNode) series(s *admin.DirectSeries) {
+	ctx, cancel := context.WithTimeout(context.Background(), readWithin)
+	defer cancel()
+	rings, err := d.broker.Rings(ctx)
+	if err != nil {
+		return // the next scrape has them
+	}
+	for _, r := range rings {
+		writer := r.Writer.Service
+		if r.Writer.Far {
+			writer += "@" + r.Writer.Node
+		}
+		s.Rings = append(s.Rings, admin.RingSeries{Channel: r.Channel, Writer: writer, Messages: r.Stat.Messages, Full: r.Stat.Full, Unseen: r.Unseen})
+		for _, x := range r.Readers {
+			if !x.Far {
+				s.Readers = append(s.Readers, admin.ReaderSeries{Channel: r.Channel, Writer: writer, Reader: x.Service, Messages: x.Stat.Messages, Lost: x.Stat.Lost, LagLines: x.Lag})
+			}
+		}
+	}
+	for _, p := range d.bridge.Paths() {
+		if p.Path != "" {
+			s.Paths = append(s.Paths, admin.PathSeries{Channel: p.Channel, Service: p.Service, Node: p.Node, Way: p.Way, Path: p.Path,
+				Messages: p.Messages, Lost: p.Lost, Repaired: p.Repaired, Refused: p.Refused})
+		}
+	}
 }

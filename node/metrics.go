@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"fire/node/admin"
@@ -66,6 +67,22 @@ func metricsSource(hosts []*host, release string) admin.MetricsSource {
 			return out
 		},
 		Gauges: func() admin.Gauges { return gauges(hosts, release) },
+		Direct: directSeries(hosts),
+	}
+}
+
+// directSeries is nil where no host has the role.
+func directSeries(hosts []*host) func() admin.DirectSeries {
+	if !slices.ContainsFunc(hosts, func(h *host) bool { return h.direct != nil }) {
+		return nil
+	}
+	return func() (s admin.DirectSeries) {
+		for _, h := range hosts {
+			if h.direct != nil {
+				h.direct.series(&s)
+			}
+		}
+		return s
 	}
 }
 

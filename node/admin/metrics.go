@@ -21,11 +21,12 @@ import (
 // MetricsSource.EdgesMax is 0. An edge costs at most 12 series and one per reason.
 const MetricsEdgesMax = 500
 
-// MetricsSource is where /metrics takes its numbers from, at each scrape. Both
+// MetricsSource is where /metrics takes its numbers from, at each scrape. All
 // functions may be called by several goroutines at once.
 type MetricsSource struct {
 	Edges    func() []meter.EdgeSnapshot
 	Gauges   func() Gauges
+	Direct   func() DirectSeries // nil: no direct node
 	EdgesMax int
 }
 
@@ -57,6 +58,7 @@ type Metrics struct {
 	src      MetricsSource
 	registry *prometheus.Registry
 	descs    metricDescs
+	direct   directDescs
 }
 
 // NewMetrics makes the collector and its registry, with Go's and the process's own
@@ -65,7 +67,7 @@ func NewMetrics(src MetricsSource) *Metrics {
 	if src.EdgesMax <= 0 {
 		src.EdgesMax = MetricsEdgesMax
 	}
-	m := &Metrics{src: src, registry: prometheus.NewRegistry(), descs: newMetricDescs()}
+	m := &Metrics{src: src, registry: prometheus.NewRegistry(), descs: newMetricDescs(), direct: newDirectDescs()}
 	m.registry.MustRegister(m, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -113,6 +115,9 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range m.descs.all() {
 		ch <- d
 	}
+	for _, d := range m.direct.all() {
+		ch <- d
+	}
 }
 
 // Collect implements prometheus.Collector.
@@ -122,6 +127,9 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		m.descs.edge(ch, &edges[i])
 	}
 	m.descs.gauges(ch, m.src.Gauges(), folded)
+	if m.src.Direct != nil {
+		m.direct.collect(ch, m.src.Direct())
+	}
 }
 
 // capEdges gives every key one entry and folds all edges beyond limit into one of

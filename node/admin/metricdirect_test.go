@@ -1,0 +1,48 @@
+package admin
+
+import (
+	"fmt"
+	"testing"
+)
+
+func TestRingsAndPathsHaveSeries(t *testing.T) {
+	src := MetricsSource{Edges: source(trading(t)).Edges, Gauges: func() Gauges { return Gauges{} }, Direct: func() DirectSeries {
+		return DirectSeries{
+			Rings:   []RingSeries{{"md", "feed", 10, 1, 2}, {"md", "feed", 5, 0, 0}},
+			Readers: []ReaderSeries{{"md", "feed", "a", 7, 1, 3}, {"md", "feed", "a", 7, 1, 9}, {"md", "feed", "b", 1, 0, 0}},
+			Paths:   []PathSeries{{"md", "feed", "host-2", "to", "udp", 15, 4, 3, 2}},
+		}
+	}}
+	f, _ := scrape(t, NewMetrics(src), "text/plain")
+	ring, reader, path := []string{"channel=md", "writer=feed"}, []string{"channel=md", "reader=a", "writer=feed"}, []string{"channel=md", "node=host-2", "service=feed", "way=to"}
+	for name, c := range map[string]struct {
+		labels []string
+		want   float64
+	}{
+		"fire_ring_written_messages_total": {ring, 15}, "fire_ring_full_total": {ring, 1}, "fire_ring_unseen_messages_total": {ring, 2},
+		"fire_ring_read_messages_total": {reader, 14}, "fire_ring_lost_messages_total": {reader, 2}, "fire_ring_lag_lines": {reader, 9},
+		"fire_path_messages_total": {path, 15}, "fire_path_lost_messages_total": {path, 4}, "fire_path_repaired_total": {path, 3}, "fire_path_refused_datagrams_total": {path, 2},
+		"fire_path_info": {[]string{"channel=md", "node=host-2", "path=udp", "service=feed", "way=to"}, 1}, "fire_direct_series_omitted": {nil, 0},
+	} {
+		m := value(t, f[name], c.labels...)
+		if got := m.GetCounter().GetValue() + m.GetGauge().GetValue(); got != c.want {
+			t.Errorf("%s is %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestTooManyRingsAreLeftOutAndCounted(t *testing.T) {
+	src := MetricsSource{Edges: source(trading(t)).Edges, Gauges: func() Gauges { return Gauges{} }, Direct: func() (s DirectSeries) {
+		for i := range directSeriesMax + 7 {
+			s.Rings = append(s.Rings, RingSeries{Channel: fmt.Sprint("c", i), Writer: "w"})
+		}
+		return s
+	}}
+	f, _ := scrape(t, NewMetrics(src), "text/plain")
+	if n := len(f["fire_ring_written_messages_total"].GetMetric()); n != directSeriesMax {
+		t.Errorf("%d series", n)
+	}
+	if got := value(t, f["fire_direct_series_omitted"]).GetGauge().GetValue(); got != 7 {
+		t.Errorf("%v are left out", got)
+	}
+}
