@@ -18,11 +18,12 @@ type UDPConfig struct {
 	Sizes     []int         // of messages in bytes; default 64, 256, 1024
 	Cores     [2]int        // where the two processes run; default 0 and 1
 	Datagram  int           // bytes of a datagram; default 1408
+	Rate      int           // messages per second of the fixed_rate rows; default 5,000
 }
 
 // DefaultUDP is what `fire bench udp` does without flags.
 func DefaultUDP() UDPConfig {
-	return UDPConfig{Rounds: 5, RoundTime: 300 * time.Millisecond, Sizes: []int{64, 256, 1024}, Cores: [2]int{0, 1}, Datagram: 1408}
+	return UDPConfig{Rounds: 5, RoundTime: 300 * time.Millisecond, Sizes: []int{64, 256, 1024}, Cores: [2]int{0, 1}, Datagram: 1408, Rate: 5000}
 }
 
 // Check returns every problem at once.
@@ -46,6 +47,9 @@ func (c *UDPConfig) Check() error {
 	if c.Cores[0] < 0 || c.Cores[1] < 0 || c.Cores[0] >= 1024 || c.Cores[1] >= 1024 || c.Cores[0] == c.Cores[1] {
 		bad("cores %d and %d are not two cores", c.Cores[0], c.Cores[1])
 	}
+	if c.Rate < 100 || c.Rate > 200_000 {
+		bad("rate %d is not 100 to 200000 messages/s", c.Rate)
+	}
 	if c.Datagram < 512 || c.Datagram > 9000 {
 		bad("datagrams of %d bytes are not 512 to 9000", c.Datagram)
 	}
@@ -62,7 +66,7 @@ const (
 	PathFire     = "fire"         // encrypted, ordered, repaired; sleeps after 20 us
 	PathFireSpin = "fire, spins"  // the same, never sleeps
 	PathQUIC     = "quic stream"  // quic-go
-	RowRoundTrip = "round_trip"   // one message there and back
+	RowRoundTrip = "round_trip"   // one message there and back; RowFixedRate: there and back, from when it was due
 	RowOneWay    = "one_way_rate" // as many messages as come through, repaired and in order
 )
 
@@ -76,6 +80,7 @@ type UDPResult struct {
 	Rounds    int       `json:"rounds"`
 	RoundNS   int64     `json:"round_ns"`
 	Datagram  int       `json:"datagram_bytes"`
+	Rate      int       `json:"rate_per_second"`
 	GSO       bool      `json:"gso"`
 	NoGSO     string    `json:"no_gso,omitempty"`
 
@@ -105,7 +110,7 @@ func RunUDP(ctx context.Context, cfg UDPConfig, peer []string, progress func(str
 		progress = func(string) {}
 	}
 	res := &UDPResult{StartedAt: time.Now(), CPUs: runtime.NumCPU(), GoVersion: runtime.Version(), Cores: cfg.Cores, Topology: topology(cfg.Cores),
-		Rounds: cfg.Rounds, RoundNS: int64(cfg.RoundTime), Datagram: cfg.Datagram}
+		Rounds: cfg.Rounds, RoundNS: int64(cfg.RoundTime), Datagram: cfg.Datagram, Rate: cfg.Rate}
 	rows := newRingRows()
 	paths := []string{PathGoUDP, PathRawSpin, PathFire, PathFireSpin, PathQUIC}
 	for round := range cfg.Rounds {
@@ -142,7 +147,8 @@ func (r *UDPResult) sort() {
 
 func udpRowBefore(a, b *RingRow, order map[string]int) bool {
 	if a.Table != b.Table {
-		return a.Table == RowRoundTrip
+		tables := map[string]int{RowRoundTrip: 0, RowFixedRate: 1, RowOneWay: 2}
+		return tables[a.Table] < tables[b.Table]
 	}
 	if a.SizeBytes != b.SizeBytes {
 		return a.SizeBytes < b.SizeBytes

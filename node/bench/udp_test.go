@@ -32,6 +32,9 @@ func TestUDPBenchMeasuresEveryPathBetweenTwoProcesses(t *testing.T) {
 		}
 	}
 	for _, path := range []string{PathGoUDP, PathRawSpin, PathFire, PathFireSpin, PathQUIC} {
+		if seen[RowFixedRate+" "+path] != 1 {
+			t.Errorf("%s has no row at a fixed rate", path)
+		}
 		if seen[RowRoundTrip+" "+path] != 2 {
 			t.Errorf("%s has %d rows of round trips", path, seen[RowRoundTrip+" "+path])
 		}

@@ -52,10 +52,17 @@ func measureUDP(ctx context.Context, cfg UDPConfig, peer []string, path string) 
 		}
 		m.rows = append(m.rows, row)
 	}
+	row := RingRow{Table: RowFixedRate, Path: path, SizeBytes: cfg.Sizes[0]}
+	if err := withUDPPeer(ctx, cfg, peer, plan, cfg.Sizes[0], func(e udpEnd, stop time.Time) error {
+		return atRate(e, cfg.Sizes[0], cfg.Rate, tick, stop, &row)
+	}, &row); err != nil {
+		return m, err
+	}
+	m.rows = append(m.rows, row)
 	if path == PathGoUDP || path == PathRawSpin {
 		return m, nil // they lose what the other end does not take: a rate would say nothing
 	}
-	row := RingRow{Table: RowOneWay, Path: path, SizeBytes: cfg.Sizes[0]}
+	row = RingRow{Table: RowOneWay, Path: path, SizeBytes: cfg.Sizes[0]}
 	err = withUDPPeer(ctx, cfg, peer, plan, cfg.Sizes[0], func(e udpEnd, stop time.Time) error {
 		if f, ok := e.(*fireEnd); ok {
 			m.fire = true
@@ -170,6 +177,47 @@ func roundTrips(e udpEnd, size int, tick float64, stop time.Time, row *RingRow) 
 		}
 		if measuring {
 			row.latency.record(int64(float64(ticks()-began) * tick))
+			row.Messages++
+		}
+	}
+}
+
+// atRate sends each message when it is due, whatever became of those before it, or as soon
+// after as the last is back: its time counts from when it was due (no coordinated omission).
+func atRate(e udpEnd, size, rate int, tick float64, stop time.Time, row *RingRow) error {
+	msg := make([]byte, size)
+	msg[0] = udpEcho
+	back := false
+	each := func(b []byte) { back = true }
+	period := time.Second / time.Duration(rate)
+	warm := time.Now().Add(udpWarmup)
+	t0, c0 := time.Now(), ticks()
+	for k := 0; ; k++ {
+		due := time.Duration(k) * period
+		for time.Since(t0) < due { // nobody sleeps: how late a timer wakes is no part of the path
+		}
+		if t0.Add(due).After(stop) {
+			return nil
+		}
+		back = false
+		for !e.send(msg) {
+			if err := e.turn(each); err != nil {
+				return err
+			}
+		}
+		e.flush()
+		for looks := 0; !back; looks++ {
+			if err := e.turn(each); err != nil {
+				return err
+			}
+			if looks&0xfff == 0xfff && time.Now().After(stop.Add(childStop)) {
+				return fmt.Errorf("message %d of %d bytes does not come back", k, size)
+			}
+		}
+		if now := time.Now(); now.After(stop) {
+			return nil
+		} else if now.After(warm) {
+			row.latency.record(int64(float64(ticks()-c0)*tick) - int64(due))
 			row.Messages++
 		}
 	}

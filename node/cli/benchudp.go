@@ -14,11 +14,12 @@ import (
 func benchUDPVerbs() []*verb {
 	return []*verb{{
 		name: "udp", brief: "measure the encrypted datagrams between two processes",
-		about: `Two processes, each pinned to a core, talk over loopback. In one run: go udp is an echo over net.UDPConn in the clear; raw, spins is fire's sockets in the clear; fire is the path between hosts, encrypted, in order and repaired, which sleeps when nothing came for 20 us; fire, spins never sleeps; quic stream is quic-go. round_trip is one message there and back; one_way_rate is as many as come through. Rounds are interleaved: look at ratios, not at single figures.`,
+		about: `Two processes, each pinned to a core, talk over loopback. In one run: go udp is an echo over net.UDPConn in the clear; raw, spins is fire's sockets in the clear; fire is the path between hosts, encrypted, in order and repaired, which sleeps when nothing came for 20 us; fire, spins never sleeps; quic stream is quic-go. round_trip is one message there and back; fixed_rate is the same from the moment when it was due; one_way_rate is as many as come through. Rounds are interleaved: look at ratios, not at single figures.`,
 		flags: []flag{outputFlag(),
 			{name: "rounds", kind: kindInt, value: "N", def: "5", brief: "rounds"},
 			{name: "round-time", kind: kindDuration, value: "TIME", def: "300ms", brief: "time of one row in a round"},
 			{name: "sizes", kind: kindString, value: "BYTES,...", def: "64,256,1024", brief: "sizes of messages"},
+			{name: "messages", kind: kindInt, value: "N", def: "5000", brief: "messages per second of the fixed_rate rows"},
 			{name: "datagram", kind: kindInt, value: "BYTES", def: "1408", brief: "the longest datagram"},
 			{name: "cores", kind: kindString, value: "A,B", def: "0,1", brief: "the two cores"}},
 		examples: []example{
@@ -42,7 +43,7 @@ func benchUDPVerbs() []*verb {
 
 func benchUDP(ctx context.Context, c *call) error {
 	cfg := bench.DefaultUDP()
-	cfg.Rounds, cfg.RoundTime, cfg.Datagram = int(c.int("rounds")), c.duration("round-time"), int(c.int("datagram"))
+	cfg.Rounds, cfg.RoundTime, cfg.Datagram, cfg.Rate = int(c.int("rounds")), c.duration("round-time"), int(c.int("datagram")), int(c.int("messages"))
 	var err error
 	if cfg.Sizes, err = numbers(c.string("sizes")); err != nil {
 		return usage("", "--sizes %q: %v", c.string("sizes"), err)
@@ -85,5 +86,5 @@ func (c *call) printUDP(r *bench.UDPResult, size int) {
 	if !r.GSO {
 		offload = "no GSO: " + r.NoGSO
 	}
-	c.printf("%d rounds of %s, cores %d and %d: %s; datagrams of %d bytes, %s\n", r.Rounds, time.Duration(r.RoundNS), r.Cores[0], r.Cores[1], r.Topology, r.Datagram, offload)
+	c.printf("%d rounds of %s, cores %d and %d: %s; datagrams of %d bytes, %s; fixed_rate at %d messages/s\n", r.Rounds, time.Duration(r.RoundNS), r.Cores[0], r.Cores[1], r.Topology, r.Datagram, offload, r.Rate)
 }
