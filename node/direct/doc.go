@@ -59,7 +59,8 @@
 //
 // # Limits
 //
-// ends_max, ends_per_program_max, memory_max; 16 publishers and 16 subscribers per channel; 128
+// ends_max, ends_per_program_max, memory_max, and what the control group of the process leaves (the
+// kernel would end it);  16 publishers and 16 subscribers per channel; 128
 // connections that have not said what they want, 2 s to say it, and 2 s for a first catalogue; 256 held memories; 4,096
 // operator's cuts, which outlive the process; 1,024 events that wait for room on the disk.
 //
