@@ -62,9 +62,11 @@
 //
 // # Limits
 //
-// ends_max, ends_per_program_max, memory_max; 16 publishers and 16 subscribers per channel; 128
-// connections that have not said what they want, 2 s to say it, and 2 s for a first catalogue; 256 held memories; 4,096
-// operator's cuts, which outlive the process; 1,024 events that wait for room on the disk.
+// ends_max, ends_per_program_max, memory_max, and what the control group of the process leaves
+// (the kernel would end it for more); 16 publishers and 16 subscribers per channel; 128
+// connections that have not said what they want, 2 s to say it, and 2 s for a first catalogue;
+// 256 held memories; 4,096 operator's cuts, which outlive the process; 1,024 events that wait
+// for room on the disk.
 //
 // What is weaker than it should be: of a reader that dies while no direct node runs only its
 // writer has the cursor; what it had not read is counted after grace, without its name, when the

@@ -206,6 +206,9 @@ func (b *Broker) newLane(p *peer, only *peer) (*lane, error) {
 	if b.memory+bytes > b.cfg.MemoryMax {
 		return nil, reason.New(reason.RingUnavailable, "the rings of this host have %d bytes, one of %d more is above memory_max %d", b.memory, bytes, b.cfg.MemoryMax)
 	}
+	if err := roomFor(g.name, bytes); err != nil {
+		return nil, err
+	}
 	discipline := shm.Lane
 	if g.spec.Kind == policy.Broadcast {
 		discipline = shm.Broadcast

@@ -21,7 +21,7 @@ import (
 // and what to do; the rest goes on.
 func TestRingThatCannotBeHadIsOneErrorAndOthersGoOn(t *testing.T) {
 	socket := t.TempDir() + "/attach"
-	b := start(t, "broker", socket, "", "", "FIRE_TEST_FILE_SIZE=131072") // orders has 68 KiB, wide 1 MiB
+	b := start(t, "broker", socket, "", "", "FIRE_TEST_FILE_SIZE=131072") // orders has 68 KiB, wide 64 MiB
 	start(t, "publisher", socket, "orders", "publisher")
 	s := start(t, "subscriber", socket, "orders", "subscriber")
 	for range 3 {

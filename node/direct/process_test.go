@@ -114,6 +114,12 @@ func childBroker(t *testing.T, ctx context.Context, socket string) {
 			return
 		}
 	}
+	if group := os.Getenv("FIRE_TEST_GROUP"); group != "" {
+		if err := os.WriteFile(group, []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
+			fmt.Println("failed", err)
+			return
+		}
+	}
 	cfg := Default()
 	cfg.Socket, cfg.Grace = socket, 500*time.Millisecond
 	b, err := New(cfg, Deps{Programs: programs(t, "publisher", "second", "subscriber", "other"), Record: func(e Event) error {
@@ -129,7 +135,7 @@ func childBroker(t *testing.T, ctx context.Context, socket string) {
 	table, _ := policy.Compile("floor", nil)
 	floor := map[string]policy.Channel{"orders": chan0(policy.Orders), "md": chan0(policy.Broadcast), "wide": chan0(policy.Orders)}
 	wide := floor["wide"]
-	wide.Size = 1 << 20
+	wide.Size = 64 << 20
 	floor["wide"] = wide
 	if os.Getenv("FIRE_TEST_DENY") != "" {
 		delete(floor, "orders")
