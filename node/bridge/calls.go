@@ -446,7 +446,7 @@ func (p *pull) calls(ctx context.Context) error {
 	met := make(chan connected, 1)
 	var work sync.WaitGroup
 	connecting, cancel := context.WithCancel(ctx)
-	busyUntil, err := int64(0), error(nil)
+	busyUntil, err, pending := int64(0), error(nil), 0
 	for ctx.Err() == nil && err == nil {
 		n, next := c.turn()
 		select {
@@ -457,7 +457,10 @@ func (p *pull) calls(ctx context.Context) error {
 				err = reason.New(reason.PeerLost, "the stream from %s has ended", p.node)
 			case f.datagram != nil:
 				c.datagram(0, f.datagram)
+			case f.note.Lane != nil && pending+len(c.all) >= crossingsMax:
+				c.say(&note{Gone: &gone{f.note.Lane.ID}})
 			case f.note.Lane != nil:
+				pending++
 				work.Go(func() { p.connect(connecting, f.note.Lane, met) })
 			case f.note.Refused != nil:
 				err = &reason.Error{Code: f.note.Refused.Reason, Detail: p.node + ": " + f.note.Refused.Text}
@@ -466,6 +469,7 @@ func (p *pull) calls(ctx context.Context) error {
 			}
 		case m := <-met:
 			n++
+			pending--
 			err = c.meet(m)
 		default:
 		}

@@ -64,6 +64,9 @@ func (c *Config) Check(bad func(key, problem string)) {
 	if c.Window < 128 || c.Window > 65536 || c.Window&(c.Window-1) != 0 {
 		bad("window", fmt.Sprintf("%d is no power of two from 128 to 65536", c.Window))
 	}
+	if c.Window*c.DatagramBytes > windowBytesMax {
+		bad("window", fmt.Sprintf("%d datagrams of %d bytes are above %d bytes", c.Window, c.DatagramBytes, windowBytesMax))
+	}
 	if c.SpinMax < 0 || c.SpinMax > 100*time.Millisecond {
 		bad("spin_max", fmt.Sprintf("%v is outside 0s to 100ms", c.SpinMax))
 	}

@@ -369,6 +369,11 @@ func (e *export) add(p *puller) error {
 		e.port = port
 		e.ringMu.Unlock()
 	}
+	for _, old := range slices.Clone(e.pullers) {
+		if old.node == p.node { // it has begun anew before its last session was found to be over
+			e.remove(old)
+		}
+	}
 	e.pullers = append(e.pullers, p)
 	e.representAll()
 	for _, o := range e.outs {

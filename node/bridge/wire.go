@@ -153,6 +153,9 @@ func parseNote(b []byte) (*note, error) {
 
 const saltBytes = 16
 
+// windowBytesMax bounds the memory that a lane costs its receiver.
+const windowBytesMax = 64 << 20
+
 func (n *note) problem() string {
 	set := 0
 	for _, is := range []bool{n.Want != nil, n.Lane != nil, n.Gone != nil, n.Blocked != nil, n.Epoch != nil, n.Taken != nil, n.Refused != nil} {
@@ -215,6 +218,9 @@ func sizes(lines []netip.AddrPort, datagrams, window int) string {
 		if !a.IsValid() || a.Port() == 0 || a.Addr().IsUnspecified() || a.Addr().IsMulticast() {
 			return fmt.Sprintf("line %v is no address to send to", a)
 		}
+	}
+	if datagrams*window > windowBytesMax {
+		return fmt.Sprintf("a window of %d datagrams of %d bytes, above %d bytes", window, datagrams, windowBytesMax)
 	}
 	if datagrams < udp.DatagramBytesMin || datagrams > udp.DatagramBytesMax || window < 8 || window > 65536 || window&(window-1) != 0 {
 		return fmt.Sprintf("datagrams of %d bytes, a window of %d", datagrams, window)

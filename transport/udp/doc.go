@@ -69,7 +69,9 @@
 //   - What a peer makes this end do is bounded: slots of Window packets, NAKs of 32 spans,
 //     256 repairs for one NAK.
 //   - Offer, Flush, Input and Tick allocate nothing, but for a new key and a signature.
-//   - A heartbeat until the first answer is as long as data: a path that swallows long
+//   - A peer gets nothing but heartbeats until it has echoed the time of one: who names another's
+//     address floods nobody.
+//   - A heartbeat until then is as long as data: a path that swallows long
 //     datagrams never looks healthy.
 //
 // No locks: an end belongs to one goroutine.

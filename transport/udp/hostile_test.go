@@ -227,3 +227,27 @@ func BenchmarkSealAndOpen64(b *testing.B) {
 		}
 	}
 }
+
+// TestWhoNamesAnothersAddressFloodsNobody sends status and NAK with good keys and never hears
+// anything: data does not go where it has said.
+func TestWhoNamesAnothersAddressFloodsNobody(t *testing.T) {
+	w := newWorld(t, 4)
+	x := w.sender(SenderConfig{Flow: FlowMax})
+	honest, liar := x.join(1, nil), x.join(1, nil)
+	flood := 0
+	w.at[liar.at] = func(_ int, b []byte) { flood += len(b) }
+	for k := range 200 {
+		x.send(20)
+		st := status{next: x.s.next, window: 256, echo: w.now - int64(k)} // it can only guess
+		d, _ := liar.r.sealer.seal(w.now, make([]byte, 512), typeStatus, st.append(nil))
+		x.s.Input(w.now, liar.peer, d)
+		d, _ = liar.r.sealer.seal(w.now, make([]byte, 512), typeNak, appendSpans(nil, []span{{0, 1 << 20}}))
+		x.s.Input(w.now, liar.peer, d)
+	}
+	if sent := x.s.Stats().Packets * 512; flood > int(sent)/20 || liar.peer.Met() {
+		t.Errorf("%d bytes to an address that nobody has shown to be its own; the stream has %d", flood, sent)
+	}
+	if len(honest.ear.got) < 3900 {
+		t.Error(len(honest.ear.got))
+	}
+}

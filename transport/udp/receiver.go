@@ -418,12 +418,9 @@ func (r *Receiver) after(now int64) {
 	}
 	if r.missing == 0 {
 		r.missing = now
-		if r.asked <= r.next {
-			r.nakAt = now + r.firstWait()
-		}
 	}
-	if r.nakAt == 0 {
-		r.nakAt = now + r.firstWait()
+	if r.nakAt == 0 || r.asked <= r.next { // never later than planned: holes may come faster than it
+		r.nakAt = soonest(r.nakAt, now+r.firstWait())
 	}
 	if r.cfg.Lines > 1 && r.asked <= r.next && r.everyLinePassed() {
 		r.nakAt = min(r.nakAt, now+nakDelay+r.backoff())

@@ -86,12 +86,15 @@ type Sender struct {
 	message  uint64 // number of the message that begins next
 	snapshot uint64 // packet of the newest snapshot, +1; 0: none
 
-	peers  []*Peer
-	group  *target
-	proof  proof
-	over   bool
-	beatAt int64
-	pause  int64 // until the next heartbeat
+	peers     []*Peer
+	group     *target
+	proof     proof
+	over      bool
+	beatAt    int64
+	pause     int64    // until the next heartbeat
+	beats     [8]int64 // times of the newest heartbeats, which are what a peer must echo
+	beaten    int
+	strangers int // peers that have not met
 
 	scratch []byte
 	plain   []byte
@@ -120,7 +123,7 @@ type Peer struct {
 	next    uint64
 	window  uint64
 	heard   int64
-	met     bool // it has said something
+	met     bool // it has answered what only its address can have heard
 	gone    bool
 	rtt     int64
 	lost    uint64
@@ -205,11 +208,10 @@ func (s *Sender) Join(now int64, c PeerConfig) (p *Peer, packet, message uint64,
 	p.next = packet
 	s.peers = append(s.peers, p)
 	s.recount()
+	s.recountStrangers()
+	s.pause = heartbeatFirst
 	s.transmitAll(now)
-	for q := packet; q < s.sent && s.group == nil; q++ { // what it missed of the snapshot
-		s.transmit(now, p.target, q)
-	}
-	s.beat(now, true)
+	s.beat(now, true) // it asks for what it lacks of the snapshot
 	return p, packet, message, nil
 }
 
@@ -218,6 +220,7 @@ func (s *Sender) Leave(p *Peer) {
 	p.gone = true
 	s.peers = slices.DeleteFunc(s.peers, func(x *Peer) bool { return x == p })
 	s.recount()
+	s.recountStrangers()
 }
 
 // Offer takes one message. It leaves with its packet: when that is full, or at Flush.
@@ -324,10 +327,14 @@ func (s *Sender) transmitAll(now int64) {
 			s.transmit(now, s.group, s.sent)
 		} else {
 			for _, p := range s.peers {
-				s.transmit(now, p.target, s.sent)
+				if p.met { // else it asks for it, when it has shown that the address is its own
+					s.transmit(now, p.target, s.sent)
+				}
 			}
 		}
-		s.beatAt, s.pause = now+heartbeatFirst, heartbeatFirst
+		if s.strangers == 0 { // who has not met must hear heartbeats, whatever else is sent
+			s.beatAt, s.pause = now+heartbeatFirst, heartbeatFirst
+		}
 	}
 }
 
@@ -371,12 +378,16 @@ func (s *Sender) Input(now int64, p *Peer, datagram []byte) Verdict {
 }
 
 func (s *Sender) heard(now int64, p *Peer, typ uint8, body []byte) Verdict {
-	p.heard, p.met = now, true
+	p.heard = now
 	switch typ {
 	case typeStatus:
 		st, ok := parseStatus(body)
 		if !ok || st.next > s.next || st.window > 1<<16 {
 			return Unexpected
+		}
+		if !p.met && slices.Contains(s.beats[:], st.echo) && st.echo != 0 {
+			p.met = true
+			s.recountStrangers()
 		}
 		p.next, p.window, p.lost = max(p.next, st.next), uint64(st.window), st.lost
 		if rtt := now - st.echo - st.held; st.echo != 0 && rtt > 0 {
@@ -397,7 +408,7 @@ func (s *Sender) heard(now int64, p *Peer, typ uint8, body []byte) Verdict {
 // hostile receiver gets back little more than it sends.
 func (s *Sender) nak(now int64, p *Peer, body []byte) Verdict {
 	n, ok := nakSpans(body)
-	if !ok {
+	if !ok || !p.met { // it may name an address that is somebody else's: that one gets no flood
 		return Unexpected
 	}
 	s.stats.Naks++
@@ -433,6 +444,15 @@ func (s *Sender) nak(now int64, p *Peer, body []byte) Verdict {
 	return Opened
 }
 
+func (s *Sender) recountStrangers() {
+	s.strangers = 0
+	for _, p := range s.peers {
+		if !p.met {
+			s.strangers++
+		}
+	}
+}
+
 // recount finds how far the sender may go.
 func (s *Sender) recount() {
 	s.gate = forever
@@ -464,6 +484,8 @@ func (s *Sender) Tick(now int64) (next int64) {
 // that swallows long datagrams shows it at once.
 func (s *Sender) beat(now int64, full bool) {
 	h := heartbeat{s.sent, s.message, s.oldest, now}
+	s.beats[s.beaten%len(s.beats)] = now
+	s.beaten++
 	if s.fill > 0 || s.sent < s.next {
 		h.message = 0 // messages are under way that belong to no packet before next
 	}

@@ -137,6 +137,7 @@ func TestEitherLineIsEnough(t *testing.T) {
 	w := newWorld(t, 5)
 	x := w.sender(SenderConfig{Flow: FlowMin})
 	e := x.join(2, nil)
+	x.run(5 * time.Millisecond)
 	x.send(500)
 	w.dead[0] = true
 	x.send(500)
