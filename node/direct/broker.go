@@ -55,6 +55,9 @@ type Broker struct {
 	revoked   map[revocation]Revocation
 	unsaved   time.Time // when to try again to save the cuts in force; zero: they are
 	untaken   untaken
+	spares    map[string]*spare // by channel
+	wanting   bool              // a spare may be
+	preparing bool              // one is being made
 	counts    Counts
 }
 
@@ -87,7 +90,7 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 	}
 	b := &Broker{cfg: cfg, deps: deps, ln: ln, path: cfg.Socket, do: make(chan func(), queueMax), stopped: make(chan struct{}),
 		places: make(chan struct{}, arrivalsMax), ruled: make(chan struct{}), channels: map[string]*governed{}, ends: map[*peer]struct{}{},
-		programs: map[int]int{}, revoked: map[revocation]Revocation{}}
+		programs: map[int]int{}, spares: map[string]*spare{}, revoked: map[revocation]Revocation{}}
 	if err := b.loadRevoked(); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
@@ -134,6 +137,8 @@ func (b *Broker) Run(ctx context.Context) error {
 		p.wire.Close()
 	}
 	b.peers.Wait()
+	b.tails.Wait()
+	b.dropAll()
 	for _, g := range b.channels {
 		g.free()
 	}
@@ -161,6 +166,7 @@ func (b *Broker) loop(ctx context.Context, accepted <-chan error) error {
 			_ = b.catchUp() // the next tick tries again
 			b.tick(b.deps.Now())
 		case err := <-accepted:
+			b.endTails()
 			return fmt.Errorf("attach socket: %w", err)
 		case <-ctx.Done():
 			b.endTails()
@@ -260,7 +266,12 @@ func (b *Broker) Update(ctx context.Context, r *Rules) error {
 		if b.rules == nil {
 			close(b.ruled)
 		}
-		b.rules = r
+		b.rules, b.wanting = r, true
+		for name := range b.spares {
+			if _, ok := r.Channels[name]; !ok {
+				b.drop(name)
+			}
+		}
 		b.enforce()
 	})
 }
