@@ -65,6 +65,9 @@ func (b *Broker) adoptLane(p *peer, h held) error {
 	if p.in.spec.Kind == policy.Broadcast {
 		discipline = shm.Broadcast
 	}
+	if b.memory+bytes > b.cfg.MemoryMax {
+		b.dropAll()
+	}
 	if err == nil && (i.Name != p.in.name || i.Discipline != discipline || b.memory+bytes > b.cfg.MemoryMax) {
 		err = fmt.Errorf("it is of channel %q, discipline %d, %d bytes, and %d of memory_max %d are in use", i.Name, i.Discipline, bytes, b.memory, b.cfg.MemoryMax)
 	}

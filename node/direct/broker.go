@@ -57,6 +57,9 @@ type Broker struct {
 	revoked   map[revocation]Revocation
 	unsaved   time.Time // when to try again to save the cuts in force; zero: they are
 	untaken   untaken
+	spares    map[string]*spare // by channel
+	wanting   bool              // a spare may be
+	preparing bool              // one is being made
 	counts    Counts
 }
 
@@ -89,7 +92,7 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 	}
 	b := &Broker{cfg: cfg, deps: deps, ln: ln, path: cfg.Socket, do: make(chan func(), queueMax), stopped: make(chan struct{}),
 		places: make(chan struct{}, arrivalsMax), ruled: make(chan struct{}), channels: map[string]*governed{}, ends: map[*peer]struct{}{},
-		programs: map[int]int{}, revoked: map[revocation]Revocation{}, demand: demand{changed: make(chan struct{})}}
+		programs: map[int]int{}, spares: map[string]*spare{}, revoked: map[revocation]Revocation{}, demand: demand{changed: make(chan struct{})}}
 	if err := b.loadRevoked(); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
@@ -136,6 +139,8 @@ func (b *Broker) Run(ctx context.Context) error {
 		p.wire.Close()
 	}
 	b.peers.Wait()
+	b.tails.Wait()
+	b.dropAll()
 	for _, g := range b.channels {
 		g.free()
 	}
@@ -168,6 +173,7 @@ func (b *Broker) loop(ctx context.Context, accepted <-chan error) error {
 			b.tick(b.deps.Now())
 			b.demanded()
 		case err := <-accepted:
+			b.endTails()
 			return fmt.Errorf("attach socket: %w", err)
 		case <-ctx.Done():
 			b.endTails()
@@ -267,7 +273,12 @@ func (b *Broker) Update(ctx context.Context, r *Rules) error {
 		if b.rules == nil {
 			close(b.ruled)
 		}
-		b.rules = r
+		b.rules, b.wanting = r, true
+		for name := range b.spares {
+			if _, ok := r.Channels[name]; !ok {
+				b.drop(name)
+			}
+		}
 		b.enforce()
 	})
 }

@@ -31,8 +31,8 @@
 // looked at here: a writer that is handed what it refuses would pay for its reader's lie.
 //
 // An attach takes three times the cheapest round trip over such a socket with a look at who is
-// there, and what the kernel needs to make the ring: 0.3 ms per MiB here. The writer does not
-// wait for its pages.
+// there. The kernel needs 0.3 ms per MiB to make a ring: for each channel that is published
+// here one of 256 KiB to 16 MiB is made ahead, and its writer does not wait for its pages.
 //
 // A first reader starts at 0: a lane without readers takes no more than it holds. A later one
 // starts where the writer stood when it had come to respect it; one of a service whose reader
@@ -72,7 +72,7 @@
 // writer has the cursor; what it had not read is counted after grace, without its name, when the
 // writer is of the Go package, and by nobody when it is of another binding. A cut reader keeps
 // its mapping. The trail's oldest file goes when the ninth begins. The loop makes the memory of
-// a ring itself: one of 64 MiB holds everything else up for some 20 ms.
+// a ring above 16 MiB itself: one of 64 MiB holds everything else up for some 20 ms.
 //
 // Decisions: SO_PEERPIDFD and not the pid alone, since pids are reused. Users or units must
 // be named, not executables alone: a user can run any executable and keep what it inherits.

@@ -201,13 +201,18 @@ func (b *Broker) endPair(l *lane, s shm.State, code reason.Code) {
 // newLane makes a ring, for hand to give to its writer.
 func (b *Broker) newLane(p *peer, only *peer) (*lane, error) {
 	g := p.in
-	lines := shm.LinesFor(int(g.spec.Size))
-	bytes := int(lines)*64 + 4096
-	if b.memory+bytes > b.cfg.MemoryMax {
+	lines, bytes := linesOf(g.spec)
+	ready := b.spares[g.name].fits(lines)
+	if !ready && b.memory+bytes > b.cfg.MemoryMax {
+		b.dropAll()
+	}
+	if !ready && b.memory+bytes > b.cfg.MemoryMax {
 		return nil, reason.New(reason.RingUnavailable, "the rings of this host have %d bytes, one of %d more is above memory_max %d", b.memory, bytes, b.cfg.MemoryMax)
 	}
-	if err := roomFor(g.name, bytes); err != nil {
-		return nil, err
+	if !ready {
+		if err := roomFor(g.name, bytes); err != nil {
+			return nil, err
+		}
 	}
 	discipline := shm.Lane
 	if g.spec.Kind == policy.Broadcast {
@@ -215,7 +220,7 @@ func (b *Broker) newLane(p *peer, only *peer) (*lane, error) {
 	}
 	l := &lane{link: b.link(), epoch: b.epoch(), service: p.service, writer: p, only: only, bytes: bytes, since: b.deps.Now(), readings: map[uint64]*reading{}}
 	var err error
-	l.data, err = shm.CreateData(shm.Spec{Name: g.name, Discipline: discipline, Lines: lines, Epoch: l.epoch, Created: l.since})
+	l.data, err = b.dataOf(shm.Spec{Name: g.name, Discipline: discipline, Lines: lines, Epoch: l.epoch, Created: l.since})
 	if err == nil {
 		l.gate, err = shm.CreateGate(g.name, l.epoch)
 	}
@@ -556,6 +561,7 @@ func (b *Broker) endLane(l *lane, s shm.State, code reason.Code) {
 	g := l.writer.in
 	delete(g.lanes, l.link)
 	b.memory -= l.bytes
+	b.wanting = true
 	if !l.ended {
 		l.shut(s, code)
 	}
@@ -597,6 +603,7 @@ func (l *lane) shut(s shm.State, code reason.Code) {
 // tick gives up what has been kept long enough, and saves what could not be saved.
 func (b *Broker) tick(now time.Time) {
 	b.saveLate(now)
+	b.prepare()
 	for _, g := range b.channels {
 		for _, l := range g.lanes {
 			for _, r := range l.readings {

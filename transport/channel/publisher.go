@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -114,6 +115,10 @@ func (p *Publisher) usable() bool { return p.lane.Load() != nil }
 
 // populate follows when the end can be used: who attaches does not wait for it.
 func (p *Publisher) populate() {
+	if l := p.lane.Load(); l == nil || l.populated {
+		return
+	}
+	runtime.Gosched() // who waits for the end goes first
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, l := range p.lanes {

@@ -47,6 +47,27 @@ func CreateData(s Spec) (*os.File, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
+	f, err := PrepareData(s.Name, s.Lines)
+	if err != nil {
+		return nil, err
+	}
+	if err := FillData(f, s); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// PrepareData makes the memory for a ring of so many lines, which is what takes long.
+func PrepareData(name string, lines uint64) (*os.File, error) {
+	return createMemory("fire-ring-"+name, dataHeadBytes+int(lines)*lineBytes)
+}
+
+// FillData makes prepared memory of the same lines a ring.
+func FillData(f *os.File, s Spec) error {
+	if err := s.check(); err != nil {
+		return err
+	}
 	if s.Key == 0 {
 		var b [8]byte
 		rand.Read(b[:])
@@ -55,7 +76,7 @@ func CreateData(s Spec) (*os.File, error) {
 	if s.Created.IsZero() {
 		s.Created = time.Now()
 	}
-	return created("fire-ring-"+s.Name, dataHeadBytes+int(s.Lines)*lineBytes, magicData, s.Epoch, func(m memory) {
+	return fill(f, magicData, s.Epoch, func(m memory) {
 		m.storeHalf(offDiscipline, uint32(s.Discipline))
 		m.store(offLines, s.Lines)
 		m.store(offKey, s.Key)
@@ -71,28 +92,32 @@ func CreateCursor(name string, epoch, position uint64) (*os.File, error) {
 	return created("fire-cursor-"+name, cursorBytes, magicCursor, epoch, func(m memory) { m.store(offPosition, position) })
 }
 
-// created makes memory, lets fill write it and unmaps it. The magic comes last: what has
-// it is whole.
-func created(name string, size int, magic, epoch uint64, fill func(memory)) (*os.File, error) {
+// created makes memory and lets write fill its head.
+func created(name string, size int, magic, epoch uint64, write func(memory)) (*os.File, error) {
 	f, err := createMemory(name, size)
 	if err != nil {
 		return nil, err
 	}
-	m, err := mapHead(f)
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	m.storeHalf(offVersion, Version)
-	m.store(offHash, layoutHash)
-	m.store(offEpoch, epoch)
-	fill(m)
-	m.store(offMagic, magic)
-	if err := m.unmap(); err != nil {
+	if err := fill(f, magic, epoch, write); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return f, nil
+}
+
+// fill maps the head of memory, lets write do its part and unmaps it. The magic comes last:
+// what has it is whole.
+func fill(f *os.File, magic, epoch uint64, write func(memory)) error {
+	m, err := mapHead(f)
+	if err != nil {
+		return err
+	}
+	m.storeHalf(offVersion, Version)
+	m.store(offHash, layoutHash)
+	m.store(offEpoch, epoch)
+	write(m)
+	m.store(offMagic, magic)
+	return m.unmap()
 }
 
 // ring is what both ends know of a mapped ring. Its numbers were read once, when it was
