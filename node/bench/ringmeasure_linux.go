@@ -26,6 +26,9 @@ const (
 func measureRing(ctx context.Context, cfg RingConfig, peer []string, rows *ringRows, t turn) (err error) {
 	w, err := startRingWorld(ctx, cfg, peer)
 	if err != nil {
+		if ctx.Err() != nil { // the peer was killed before it could say anything
+			return ctx.Err()
+		}
 		return err
 	}
 	defer func() {

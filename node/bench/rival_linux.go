@@ -36,7 +36,7 @@ type rival struct {
 
 	dir    string // its own, removed at the end
 	cancel context.CancelFunc
-	cmd    *exec.Cmd
+	cmd    *exec.Cmd // nil before it runs and after it has ended
 	in     io.WriteCloser
 	lines  chan []byte // of its output; closed when that ends
 	said   *tail
@@ -149,22 +149,23 @@ func (r *rival) start(ctx context.Context, cfg RingConfig, command func(context.
 
 // exec starts it as the leader of a process group, so that its children end with it.
 func (r *rival) exec(ctx context.Context, args []string) error {
-	ctx, r.cancel = context.WithCancel(ctx)
-	r.cmd, r.said = exec.CommandContext(ctx, args[0], args[1:]...), &tail{}
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	r.cmd.Cancel = func() error { return unix.Kill(-r.cmd.Process.Pid, unix.SIGKILL) }
-	r.cmd.WaitDelay = time.Second
-	r.cmd.Stderr = r.said
-	in, ierr := r.cmd.StdinPipe()
-	out, oerr := r.cmd.StdoutPipe()
-	if err := errors.Join(ierr, oerr, ctx.Err()); err != nil {
+	ctx, cancel := context.WithCancel(ctx)
+	cmd, said := exec.CommandContext(ctx, args[0], args[1:]...), &tail{}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	cmd.Stderr = said
+	in, ierr := cmd.StdinPipe()
+	out, oerr := cmd.StdoutPipe()
+	err := errors.Join(ierr, oerr)
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil { // then there is nothing to close
+		cancel()
 		return err
 	}
-	if err := r.cmd.Start(); err != nil {
-		r.cmd = nil
-		return err
-	}
-	r.in, r.lines = in, make(chan []byte, 1)
+	r.cmd, r.cancel, r.said, r.in, r.lines = cmd, cancel, said, in, make(chan []byte, 1)
 	go func() { // ends with the output, which close sees to
 		defer close(r.lines)
 		s := bufio.NewScanner(out)

@@ -1,7 +1,9 @@
 package bench
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -166,17 +168,57 @@ func TestAbsentRivalSaysWhatIsWanting(t *testing.T) {
 	}
 	t.Setenv("PATH", dir)
 	for want, change := range map[string]func(*RingConfig){
-		"java is not on the PATH": func(c *RingConfig) { c.AeronJar = jar },
-		"no such file":            func(c *RingConfig) { c.AeronJar = jar + ".old" },
+		"java is not on the PATH": func(c *RingConfig) { c.AeronJar, c.Rounds = jar, 1 },
+		"no such file":            func(c *RingConfig) { c.AeronJar, c.Disruptor, c.Rounds = jar+".old", jar+".old", 1 },
 	} {
 		res, _ := runBeside(t, change)
 		if why := res.Rivals[0].NotRun; !strings.Contains(why, want) {
 			t.Errorf("not run: %q, want %q", why, want)
 		}
+		if why := res.Rivals[1].NotRun; !strings.Contains(why, "is not given") && !strings.Contains(why, "no such file") {
+			t.Errorf("not run: %q", why)
+		}
 	}
-	res, _ := runBeside(t, func(c *RingConfig) { c.Disruptor = jar + ".old" })
-	if why := res.Rivals[1].NotRun; !strings.Contains(why, "no such file") {
-		t.Errorf("not run: %q", why)
+}
+
+func TestCancelEndsARivalWhereverItIs(t *testing.T) {
+	for name, body := range map[string]string{
+		"before it starts":     fakeAnswers,
+		"while it warms up":    "echo $$ >$0.pid; sleep 1000",
+		"while it is measured": "if [ $n = 1 ]; then echo {}; else echo $$ >$0.pid; sleep 1000; fi",
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := quickRing()
+			cfg.Disruptor = fakeRival(t, body)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan struct{})
+			go func() { // cancels when the rival has got there
+				defer close(done)
+				for ctx.Err() == nil {
+					pid, _ := os.ReadFile(cfg.Disruptor + ".pid")
+					if len(pid) > 0 || name == "before it starts" {
+						cancel()
+					}
+					runtime.Gosched()
+				}
+			}()
+			if name == "before it starts" {
+				<-done
+			}
+			before, _ := filepath.Glob("/dev/shm/fire-bench-*")
+			_, err := RunRing(ctx, cfg, self("ring"), nil)
+			<-done
+			if !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+			if pid, err := os.ReadFile(cfg.Disruptor + ".pid"); err == nil && running(strings.TrimSpace(string(pid))) {
+				t.Errorf("%s runs on", pid)
+			}
+			if after, _ := filepath.Glob("/dev/shm/fire-bench-*"); len(after) > len(before) {
+				t.Errorf("left behind: %q, there were %q", after, before)
+			}
+		})
 	}
 }
 
