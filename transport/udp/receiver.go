@@ -37,6 +37,7 @@ type ReceiverConfig struct {
 	To       [LinesMax]netip.AddrPort
 	Packet   uint64 // the first that it gets
 	Message  uint64 // and the number of the first message in it
+	Skip     uint64 // messages with lower numbers were handed over before
 }
 
 // How long a receiver waits. The last two are counted from the moment that the packet which
@@ -77,6 +78,7 @@ type Receiver struct {
 	whole   []byte // fragments so far
 	wholeAt uint16 // their type
 	inside  bool   // a message has begun and not ended
+	beganIn uint64 // the packet in which it has
 
 	missing int64  // since when the packet at next is missing; 0: it is not
 	nakAt   int64  // when to ask; 0: nothing to ask for
@@ -326,12 +328,11 @@ func (r *Receiver) take(f frame) bool {
 	switch {
 	case f.begin && f.end:
 		r.inside = false
-		if !r.h.Message(f.typ, f.body) {
+		if !r.offer(f.typ, f.body) {
 			return false
 		}
-		r.count(len(f.body))
 	case f.begin:
-		r.whole, r.wholeAt, r.inside = append(r.whole[:0], f.body...), f.typ, true
+		r.whole, r.wholeAt, r.inside, r.beganIn = append(r.whole[:0], f.body...), f.typ, true, r.next
 	case !r.inside:
 		// the tail of a message whose beginning is lost, and reported
 	case len(r.whole)+len(f.body) > MessageBytesMax:
@@ -340,22 +341,30 @@ func (r *Receiver) take(f frame) bool {
 	case f.end:
 		n := len(r.whole)
 		r.whole = append(r.whole, f.body...)
-		if !r.h.Message(r.wholeAt, r.whole) {
+		if !r.offer(r.wholeAt, r.whole) {
 			r.whole = r.whole[:n]
 			return false
 		}
 		r.inside = false
-		r.count(len(r.whole))
 	default:
 		r.whole = append(r.whole, f.body...)
 	}
 	return true
 }
 
-func (r *Receiver) count(n int) {
+// offer hands over a message, unless that was done before.
+func (r *Receiver) offer(typ uint16, b []byte) bool {
+	if r.message < r.cfg.Skip {
+		r.message++
+		return true
+	}
+	if !r.h.Message(typ, b) {
+		return false
+	}
 	r.message++
 	r.stats.Messages++
-	r.stats.Bytes += uint64(n)
+	r.stats.Bytes += uint64(len(b))
+	return true
 }
 
 // seen takes note of what a heartbeat says.
@@ -561,6 +570,15 @@ func (r *Receiver) Proved() uint64 { return r.doubt.proved }
 
 // Position is the packet and the message that come next.
 func (r *Receiver) Position() (packet, message uint64) { return r.next, r.message }
+
+// Boundary is where another receiver goes on in this one's place, so that nothing is lost and
+// nothing comes twice: with that packet, and the messages from that number on (Skip).
+func (r *Receiver) Boundary() (packet, message uint64) {
+	if r.inside {
+		return r.beganIn, r.message
+	}
+	return r.next, r.message
+}
 
 // Stats are the counts.
 func (r *Receiver) Stats() ReceiverStats {

@@ -125,6 +125,7 @@ type Peer struct {
 	heard   int64
 	met     bool // it has answered what only its address can have heard
 	gone    bool
+	away    bool // suspended: it is waited for, and sent nothing
 	rtt     int64
 	lost    uint64
 	refused [verdicts]uint64
@@ -146,6 +147,7 @@ type SenderStats struct {
 
 var (
 	errKeyUsedUp = errors.New("udp: the group's key is used up and no next one came")
+	errResume    = errors.New("udp: what comes next for that receiver is kept no more")
 	errWindow    = errors.New("udp: the window is no power of two from 8 to 65536 packets")
 )
 
@@ -185,6 +187,10 @@ type PeerConfig struct {
 	Feedback Secret // of what it says
 	To       [LinesMax]netip.AddrPort
 	Tagged   bool // FlowTagged waits for it
+	// Resume begins with packet At, which an earlier receiver had come to (Receiver.Boundary),
+	// if it is kept.
+	Resume bool
+	At     uint64
 }
 
 // Join adds a receiver and says with which packet and message it begins.
@@ -205,6 +211,15 @@ func (s *Sender) Join(now int64, c PeerConfig) (p *Peer, packet, message uint64,
 		head, _, _ := parseData(s.slot(at))
 		packet, message = at, head.message
 	}
+	if c.Resume {
+		if c.At < s.oldest || c.At > s.next {
+			return nil, 0, 0, errResume
+		}
+		if packet, message = c.At, s.message; c.At < s.next {
+			head, _, _ := parseData(s.slot(c.At))
+			message = head.message
+		}
+	}
 	p.next = packet
 	s.peers = append(s.peers, p)
 	s.recount()
@@ -213,6 +228,13 @@ func (s *Sender) Join(now int64, c PeerConfig) (p *Peer, packet, message uint64,
 	s.transmitAll(now)
 	s.beat(now, true) // it asks for what it lacks of the snapshot
 	return p, packet, message, nil
+}
+
+// Suspend keeps what a receiver has not confirmed, for whoever resumes in its place; until
+// Leave the sender waits for it as far as it waits for anybody.
+func (s *Sender) Suspend(p *Peer) {
+	p.away = true
+	s.recountStrangers()
 }
 
 // Leave removes a receiver.
@@ -327,7 +349,7 @@ func (s *Sender) transmitAll(now int64) {
 			s.transmit(now, s.group, s.sent)
 		} else {
 			for _, p := range s.peers {
-				if p.met { // else it asks for it, when it has shown that the address is its own
+				if p.met && !p.away { // else it asks for it, when it has shown that the address is its own
 					s.transmit(now, p.target, s.sent)
 				}
 			}
@@ -447,7 +469,7 @@ func (s *Sender) nak(now int64, p *Peer, body []byte) Verdict {
 func (s *Sender) recountStrangers() {
 	s.strangers = 0
 	for _, p := range s.peers {
-		if !p.met {
+		if !p.met && !p.away {
 			s.strangers++
 		}
 	}
@@ -510,7 +532,9 @@ func (s *Sender) beat(now int64, full bool) {
 		s.emit(now, s.group, typeHeartbeat, brief)
 	} else {
 		for _, p := range s.peers {
-			s.emit(now, p.target, typeHeartbeat, pick(p))
+			if !p.away {
+				s.emit(now, p.target, typeHeartbeat, pick(p))
+			}
 		}
 	}
 	s.stats.Heartbeats++
@@ -530,7 +554,9 @@ func (s *Sender) Close(now int64) {
 		return
 	}
 	for _, p := range s.peers {
-		s.emit(now, p.target, typeBye, s.plain)
+		if !p.away {
+			s.emit(now, p.target, typeBye, s.plain)
+		}
 	}
 }
 

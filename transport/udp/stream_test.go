@@ -298,3 +298,55 @@ func TestRoomIsForTheLongest(t *testing.T) {
 		}
 	}
 }
+
+// TestAnotherReceiverResumesWhereOneWasCutOff in any packet, also within a long message, and
+// with what was never confirmed: nothing is lost and nothing comes twice.
+func TestAnotherReceiverResumesWhereOneWasCutOff(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newWorld(t, seed)
+		w.loss, w.reorder = 0.02, 0.02
+		x := w.sender(SenderConfig{Flow: FlowMin, Window: 64})
+		first := x.join(1, nil)
+		x.send(100 + int(seed)*7)
+		w.at[first.at] = nil // cut off: it hears nothing, and confirms nothing
+		for range 30 {
+			if x.s.Offer(w.now, uint16(x.count%1000), payload(x.count)) == Sent {
+				x.count++
+			}
+		}
+		x.s.Flush(w.now)
+		x.run(5 * time.Millisecond)
+		packet, message := first.r.Boundary()
+		if message != first.ear.next {
+			t.Fatalf("boundary at message %d, %d is next", message, first.ear.next)
+		}
+		x.s.Suspend(first.peer)
+		for x.s.Offer(w.now, uint16(x.count%1000), payload(x.count)) == Sent { // it waits for who is away
+			if x.count++; x.count > 10_000 {
+				t.Fatal("nobody is waited for")
+			}
+		}
+		x.ends = nil
+		x.resume = &packet
+		next := x.join(1, func(c *ReceiverConfig) { c.Skip = message })
+		next.ear.next = message
+		x.s.Leave(first.peer)
+		x.send(200)
+		x.run(200 * time.Millisecond)
+		if len(next.ear.gaps) > 0 || next.ear.next != x.count {
+			t.Fatalf("seed %d: gaps %v, at %d of %d", seed, next.ear.gaps, next.ear.next, x.count)
+		}
+	}
+}
+
+func TestNobodyResumesWhereNothingIsKept(t *testing.T) {
+	w := newWorld(t, 1)
+	x := w.sender(SenderConfig{Flow: FlowMax, Window: 8})
+	x.join(1, nil)
+	x.send(500)
+	for _, at := range []uint64{0, x.s.next + 1} {
+		if _, _, _, err := x.s.Join(w.now, PeerConfig{Index: 9, Resume: true, At: at}); err == nil {
+			t.Errorf("packet %d of %d to %d is resumed", at, x.s.oldest, x.s.next)
+		}
+	}
+}

@@ -128,10 +128,11 @@ func (e *ear) Gap(first, last uint64) {
 
 // line is a sender with receivers in a world.
 type stream struct {
-	w     *world
-	s     *Sender
-	ends  []*streamEnd
-	count uint64
+	w      *world
+	s      *Sender
+	ends   []*streamEnd
+	count  uint64
+	resume *uint64 // packet with which the next one that joins begins
 }
 
 type streamEnd struct {
@@ -190,6 +191,9 @@ func (x *stream) join(lines int, edit func(*ReceiverConfig)) *streamEnd {
 		rc.To[l] = addr(10_000 + 100*n + l)
 	}
 	e := &streamEnd{at: pc.To[0], ear: &ear{t: x.w.t, name: pc.Name, payload: payload}}
+	if x.resume != nil {
+		pc.Resume, pc.At, x.resume = true, *x.resume, nil
+	}
 	var err error
 	if e.peer, rc.Packet, rc.Message, err = x.s.Join(x.w.now, pc); err != nil {
 		x.w.t.Fatal(err)
