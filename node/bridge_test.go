@@ -369,7 +369,26 @@ func TestBlockedDatagramsGoOverTheSession(t *testing.T) {
 // deafen makes the sockets of the host's bridge drop all that comes. They are this
 // process's own.
 func (m *bridgedMesh) deafen(host string) (n int) {
+	mesh := m.c.hosts[1].socket.endpoint.Addr().(*net.UDPAddr).Port
+	return m.sockets(host, func(fd, port int) {
+		if port == mesh {
+			return
+		}
+		m.drop(fd)
+	})
+}
+
+// drop makes a socket forget all that comes.
+func (m *bridgedMesh) drop(fd int) {
 	drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop}); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// sockets finds the datagram sockets of a host, but for its mesh socket in what it counts.
+func (m *bridgedMesh) sockets(host string, each func(fd, port int)) (n int) {
+	mesh := m.c.hosts[1].socket.endpoint.Addr().(*net.UDPAddr).Port
 	for fd := 3; fd < 2048; fd++ {
 		kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 		if err != nil || kind != unix.SOCK_DGRAM {
@@ -380,13 +399,10 @@ func (m *bridgedMesh) deafen(host string) (n int) {
 		if err != nil || !ok || netip.AddrFrom4(at.Addr).String() != host {
 			continue
 		}
-		if mesh := m.c.hosts[1].socket.endpoint.Addr().(*net.UDPAddr); at.Port == mesh.Port {
-			continue
+		each(fd, at.Port)
+		if at.Port != mesh {
+			n++
 		}
-		if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop}); err != nil {
-			m.t.Fatal(err)
-		}
-		n++
 	}
 	return n
 }
@@ -588,5 +604,63 @@ func TestNewcomerOnAnotherHostBeginsAtTheSnapshot(t *testing.T) {
 	m.until("c hears", func() bool { c.Poll(1000, &h); return first < 1<<63 })
 	if first != 500 {
 		t.Errorf("c began at %d, the snapshot is 500", first)
+	}
+}
+
+// TestOrdersGoOnWhereTheirSessionWasCut lets a host hear nothing for longer than sessions
+// live, twice, while orders are published: none is lost and none comes twice.
+func TestOrdersGoOnWhereTheirSessionWasCut(t *testing.T) {
+	m := newBridgedMesh(t, "", func(c *config.Config) { c.QUIC.HeartbeatInterval = 20 * time.Millisecond })
+	s := m.subscriber(1, "orders", "reader")
+	p := m.publisher(0, "orders", "feed")
+	each := func() { s.Poll(100, &s.h) }
+	offer(p, 0, 500, each)
+	m.until("it hears", s.hears("feed", 500))
+	k := uint64(500)
+	seen := map[uint64]bool{}
+	h := channel.Handler{Message: func(_ *channel.Source, _ uint16, b []byte) {
+		n := binary.LittleEndian.Uint64(b)
+		if seen[n] {
+			t.Errorf("order %d comes twice", n)
+		}
+		seen[n] = true
+	}}
+	total := k
+	for round := range 2 {
+		m.sockets("127.0.0.3", func(fd, _ int) { m.drop(fd) })
+		cut := time.Now()
+		for time.Since(cut) < 1500*time.Millisecond {
+			if p.Offer(1, number(total, 60)) == shm.Sent {
+				total++
+			}
+			s.Poll(100, &h)
+			time.Sleep(time.Millisecond)
+		}
+		m.sockets("127.0.0.3", func(fd, _ int) { _ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) })
+		for range 200 {
+			for p.Offer(1, number(total, 60)) != shm.Sent {
+				s.Poll(100, &h)
+				time.Sleep(time.Millisecond)
+			}
+			total++
+		}
+		m.until(fmt.Sprint("everything is there after cut ", round+1), func() bool { s.Poll(1000, &h); return seen[total-1] })
+	}
+	for n := k; n < total; n++ {
+		if !seen[n] {
+			t.Fatalf("order %d of %d is lost", n, total)
+		}
+	}
+	opened := 0
+	for _, e := range m.c.hosts[0].direct.trail.Last() {
+		if e.Kind == "path_lost" {
+			t.Errorf("the trail tells of a loss: %+v", e)
+		}
+		if e.Kind == "path_opened" && e.Channel == "orders" {
+			opened++
+		}
+	}
+	if opened < 3 {
+		t.Errorf("the path was opened %d times: it was not cut twice", opened)
 	}
 }

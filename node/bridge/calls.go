@@ -420,7 +420,7 @@ func (c *crossings) offer(pair *channel.Pair) error {
 	}
 	c.lastID++
 	n := min(len(c.want.To), c.port.Lines())
-	l := &lane{ID: c.lastID, Service: pair.Peer, From: c.port.At()[:n], Datagrams: c.b.cfg.DatagramBytes, Window: callWindow, Salt: newSalt()}
+	l := &lane{ID: c.lastID, Service: pair.Peer, From: c.port.At()[:n], Datagrams: c.b.cfg.DatagramBytes, Window: callWindow, Salt: newSalt(), Stream: newSalt()}
 	if err := c.begin(l, pair, nil, c.want.To[:n], true); err != nil {
 		return errors.Join(err, pair.Close())
 	}

@@ -52,8 +52,13 @@
 // Limits: peers_max channels times hosts each way, pullersMax hosts and outsMax publishers
 // of one exported channel, crossingsMax callers of one stream, framesMax frames to a host that reads none, noteBytesMax.
 //
-// What is weaker than it should be: when a session ends, what an orders channel had sent and
-// the other host had not confirmed is lost, and told as packets (path_lost). A lane that has
+// When a session ends without a goodbye, what orders had sent and the other host had not
+// confirmed is kept for the channel's keep, and the publisher is held back. The host says over
+// its next session how far each stream had come, and it goes on there: none is lost, none
+// comes twice (orphan.go). Calls end with their session, as connections do.
+//
+// What is weaker than it should be: a direct node that was started anew knows no more how far
+// it had come, so what it had not confirmed is lost, and told as packets (path_lost). A lane that has
 // gone over to the session stays there until the stream is made anew. Two hosts that
 // read the same channel get it twice unless it has groups.
 //

@@ -37,6 +37,7 @@ type export struct {
 	handler   channel.Handler
 	outs      []*outLane
 	pullers   []*puller
+	orphans   []orphan
 	reaches   []*reach // by feedback index
 	lastID    uint32
 	now       int64
@@ -50,6 +51,7 @@ type export struct {
 type outLane struct {
 	e        *export
 	from     *channel.Source
+	stream   []byte // its name over sessions
 	sender   *udp.Sender
 	group    *groupLane
 	dirty    bool
@@ -155,7 +157,7 @@ func (e *export) loop(ctx context.Context) error {
 			n += e.port.Receive(e.datagram)
 		}
 		n += e.commands()
-		if started && len(e.pullers) == 0 || ctx.Err() != nil {
+		if started && len(e.pullers) == 0 && len(e.orphans) == 0 || ctx.Err() != nil {
 			return e.finish()
 		}
 		started = started || len(e.pullers) > 0
@@ -280,7 +282,7 @@ func (e *export) begin(from *channel.Source) (*outLane, error) {
 	if len(e.outs) >= outsMax {
 		return nil, fmt.Errorf("channel %s has %d publishers here", e.name, outsMax)
 	}
-	o := &outLane{e: e, from: from}
+	o := &outLane{e: e, from: from, stream: newSalt()}
 	cfg := udp.SenderConfig{DatagramBytes: e.b.cfg.DatagramBytes, Window: e.b.cfg.Window, Flow: udp.FlowMin, SnapshotType: e.spec.Snapshot}
 	if e.spec.Kind == policy.Broadcast {
 		if cfg.Flow = udp.FlowMax; len(e.spec.Tagged) > 0 {
@@ -342,6 +344,8 @@ func (e *export) heard(p *puller, n *note, datagram []byte) {
 			k.out.sender.Redirect(k.peer, netip.AddrPortFrom(overStream, uint16(k.feedback)))
 			e.b.tell(Fact{Kind: "blocked", Channel: e.name, Service: k.out.from.Service, Node: p.node, Reason: reason.PeerUnreachable, Detail: "no datagram reaches it: the session carries the lane"})
 		}
+	case n.Leave != nil:
+		p.leaves = true
 	case n.Taken != nil:
 		if k := p.lanes[n.Taken.ID]; k != nil && k.pending == n.Taken.Epoch {
 			k.pending = 0
@@ -409,7 +413,7 @@ func (e *export) connect(o *outLane, p *puller) {
 	k := &reach{out: o, puller: p, feedback: e.index()}
 	n := min(len(p.want.To), e.port.Lines())
 	l := &lane{ID: e.lastID, Feedback: k.feedback, Service: o.from.Service, From: e.port.At()[:n], Datagrams: e.b.cfg.DatagramBytes, Window: e.b.cfg.Window,
-		Lossy: e.spec.Kind == policy.Broadcast, Salt: newSalt()}
+		Lossy: e.spec.Kind == policy.Broadcast, Salt: newSalt(), Stream: o.stream}
 	o.describe(l)
 	k.id = l.ID
 	there, err := secretOf(p.session, p.want, l, keyThere)
@@ -419,11 +423,16 @@ func (e *export) connect(o *outLane, p *puller) {
 		return
 	}
 	copy(k.to[:], p.want.To[:n])
-	k.peer, l.Packet, l.Message, err = o.sender.Join(e.now, udp.PeerConfig{Name: p.node, Index: k.id, Secret: there, Feedback: back, To: k.to, Tagged: e.tagged(p)})
+	pc := udp.PeerConfig{Name: p.node, Index: k.id, Secret: there, Feedback: back, To: k.to, Tagged: e.tagged(p)}
+	if r := e.resumed(o, p); r != nil {
+		pc.Resume, pc.At, l.Resumed = true, r.Packet, true
+	}
+	k.peer, l.Packet, l.Message, err = o.sender.Join(e.now, pc)
 	if err != nil {
 		p.end(reason.RingUnavailable)
 		return
 	}
+	e.adopt(o, p, l.Resumed)
 	e.reaches[k.feedback-1] = k
 	p.lanes[k.id] = k
 	p.say(&note{Lane: l})
@@ -459,7 +468,11 @@ func (e *export) remove(p *puller) {
 	e.port.Receive(e.datagram) // its last words may lie there
 	e.pullers = slices.Delete(e.pullers, i, i+1)
 	for _, k := range p.lanes {
-		e.disconnect(k)
+		if e.spec.Kind == policy.Orders && e.spec.Keep > 0 && !p.leaves && k.out.closing == 0 {
+			e.orphan(k)
+		} else {
+			e.disconnect(k)
+		}
 	}
 	p.end(reason.PeerClosed)
 	e.representAll()
@@ -467,14 +480,20 @@ func (e *export) remove(p *puller) {
 }
 
 func (e *export) disconnect(k *reach) {
-	if next, _ := k.out.sender.Position(); e.spec.Kind == policy.Orders && k.peer.Stats().Packet < next {
-		e.b.tell(Fact{Kind: "lost", Channel: e.name, Service: k.out.from.Service, Node: k.puller.node, Reason: reason.PeerLost,
-			Detail: fmt.Sprintf("packets %d to %d were sent and not confirmed", k.peer.Stats().Packet, next-1)})
-	}
+	e.lost(k.out, k.puller.node, k.peer)
 	k.out.sender.Leave(k.peer)
 	e.reaches[k.feedback-1] = nil
 	delete(k.puller.lanes, k.id)
 	k.out.left()
+}
+
+// lost tells what orders had sent that nobody will confirm.
+func (e *export) lost(o *outLane, node string, peer *udp.Peer) {
+	next, _ := o.sender.Position()
+	if at := peer.Stats().Packet; e.spec.Kind == policy.Orders && at < next {
+		e.b.tell(Fact{Kind: "lost", Channel: e.name, Service: o.from.Service, Node: node, Reason: reason.PeerLost,
+			Detail: fmt.Sprintf("packets %d to %d were sent and not confirmed", at, next-1)})
+	}
 }
 
 // enforce holds every puller against new rules.
@@ -489,6 +508,7 @@ func (e *export) enforce(r *Rules) {
 		}
 		if len(p.ends) == 0 {
 			p.say(&note{Refused: &refused{reason.PolicyChanged, "no service of that host may subscribe any more"}})
+			p.leaves = true
 			e.remove(p)
 			continue
 		}
@@ -529,6 +549,7 @@ func (e *export) tick() (next int64) {
 			e.drop(o)
 		}
 	}
+	e.giveUp()
 	if e.now >= e.statAt {
 		e.statAt = e.now + statEvery
 		e.note()

@@ -1,10 +1,12 @@
 package bridge
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"errors"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,7 +34,10 @@ type pull struct {
 	state   atomic.Pointer[[]PathState]
 	why     atomic.Pointer[reason.Error]
 
-	// of one attempt; its goroutine owns them
+	// of its goroutine, over its attempts
+	resumes []resume // orders whose way was cut off
+
+	// of one attempt
 	want    *want
 	session transport.Session
 	stream  transport.Stream
@@ -121,13 +126,14 @@ func (p *pull) once(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, p.port.Close())
 	}
-	p.want = &want{Version: protocolVersion, Channel: p.channel, To: p.port.At(), Datagrams: p.b.cfg.DatagramBytes, Window: p.b.cfg.Window, Salt: newSalt()}
+	p.want = &want{Version: protocolVersion, Channel: p.channel, To: p.port.At(), Datagrams: p.b.cfg.DatagramBytes, Window: p.b.cfg.Window, Salt: newSalt(), Resume: p.resumes}
 	p.frames, p.out = make(chan frame, framesWaiting), make(chan []byte, framesMax)
 	var work sync.WaitGroup
 	stop := make(chan struct{})
 	var readErr error
-	work.Go(func() { readErr = p.read(stop) })
-	work.Go(func() { p.write(stop) })
+	readDone, writeDone := make(chan struct{}), make(chan struct{})
+	work.Go(func() { readErr = p.read(stop); close(readDone) })
+	work.Go(func() { p.write(stop); close(writeDone) })
 	p.say(&note{Want: p.want})
 	if p.b.rules.Load().Channels[p.channel].Kind == policy.RPC {
 		err = p.calls(ctx)
@@ -135,7 +141,14 @@ func (p *pull) once(ctx context.Context) (err error) {
 		err = p.loop(ctx)
 	}
 	p.end(err)
+	if ctx.Err() != nil {
+		p.say(&note{Leave: &leave{}})
+	}
 	close(stop)
+	<-writeDone
+	if ctx.Err() != nil {
+		p.leave(readDone)
+	}
 	p.stream.Cancel(reason.PeerClosed)
 	work.Wait()
 	if err == nil {
@@ -144,9 +157,32 @@ func (p *pull) once(ctx context.Context) (err error) {
 	return errors.Join(err, p.port.Close())
 }
 
-// end closes what this attempt has opened here.
+// leave lets the other host hear that nothing is to be kept for this one, which wants no
+// more: a stream that is cut off may lose its last words.
+func (p *pull) leave(read <-chan struct{}) {
+	if p.stream.CloseWrite() != nil {
+		return
+	}
+	t := time.NewTimer(leaveWithin)
+	defer t.Stop()
+	select {
+	case <-read: // it has ended its side
+	case <-t.C:
+	}
+}
+
+// leaveWithin bounds a goodbye to a host that takes nothing.
+const leaveWithin = 200 * time.Millisecond
+
+// end closes what this attempt has opened here. How far orders have come is noted: a next
+// attempt goes on there.
 func (p *pull) end(err error) {
+	p.resumes = nil
 	for _, l := range p.ins {
+		if !l.lane.Lossy && l.done == nil {
+			packet, message := l.receiver.Boundary()
+			p.resumes = append(p.resumes, resume{l.lane.Stream, packet, message})
+		}
 		l.close(reason.New(reason.Of(err, reason.PeerLost), "the way to %s has ended", p.node))
 	}
 	p.ins = nil
@@ -187,7 +223,15 @@ func (p *pull) write(stop chan struct{}) {
 				return
 			}
 		case <-stop:
-			return
+			select {
+			case b := <-p.out: // last words
+				if p.stream.SetWriteDeadline(time.Now().Add(leaveWithin)) == nil {
+					_, _ = p.stream.Write(b)
+				}
+				continue
+			default:
+				return
+			}
 		}
 	}
 }
@@ -317,6 +361,9 @@ func (p *pull) open(ctx context.Context, k *lane) error {
 	cfg := udp.ReceiverConfig{DatagramBytes: k.Datagrams, Window: k.Window, Lines: len(k.From), Lossy: k.Lossy, Secret: there, Feedback: back, Index: k.Feedback,
 		Packet: k.Packet, Message: k.Message}
 	copy(cfg.To[:], k.From)
+	if i := slices.IndexFunc(p.want.Resume, func(r resume) bool { return bytes.Equal(r.Stream, k.Stream) }); k.Resumed && i >= 0 {
+		cfg.Skip = p.want.Resume[i].Message
+	}
 	if g := k.Group; g != nil {
 		cfg.Group, cfg.Epoch, cfg.Secret = true, g.Epoch, udp.Secret(g.Secret)
 		public := ed25519.PublicKey(g.Public)

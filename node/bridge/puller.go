@@ -28,7 +28,8 @@ type puller struct {
 	state   atomic.Pointer[[]PathState] // of calls
 
 	// of the export's goroutine
-	lanes map[uint32]*reach
+	leaves bool // on purpose: nothing is kept for it
+	lanes  map[uint32]*reach
 }
 
 // reach is one lane to one puller.

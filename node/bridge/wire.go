@@ -31,6 +31,7 @@ type note struct {
 	Epoch   *epoch   `json:"epoch,omitempty"`   // the next key of a group
 	Taken   *taken   `json:"taken,omitempty"`   // the same, held
 	Refused *refused `json:"refused,omitempty"` // the end, and why
+	Leave   *leave   `json:"leave,omitempty"`   // the end on purpose, from who wants: nothing is to be kept
 }
 
 // want asks for everything that is published on a channel.
@@ -41,7 +42,17 @@ type want struct {
 	Datagrams int              `json:"datagram_bytes"`
 	Window    int              `json:"window_packets"`
 	Salt      []byte           `json:"salt"`
+	Resume    []resume         `json:"resume,omitempty"` // orders whose way was cut off
 }
+
+// resume is how far a stream had come over a session that has ended.
+type resume struct {
+	Stream  []byte `json:"stream"`
+	Packet  uint64 `json:"packet"`
+	Message uint64 `json:"message"` // the first that has not been handed over
+}
+
+type leave struct{}
 
 // lane is one publisher, and all that is needed to receive from it. Of keys it holds only
 // what the session's own secret is mixed with, but for a group.
@@ -56,6 +67,8 @@ type lane struct {
 	Packet    uint64           `json:"packet"`
 	Message   uint64           `json:"message"`
 	Salt      []byte           `json:"salt"`
+	Stream    []byte           `json:"stream"`            // names the stream over sessions
+	Resumed   bool             `json:"resumed,omitempty"` // it goes on where it was cut off
 	Group     *group           `json:"group,omitempty"`
 }
 
@@ -158,7 +171,7 @@ const windowBytesMax = 64 << 20
 
 func (n *note) problem() string {
 	set := 0
-	for _, is := range []bool{n.Want != nil, n.Lane != nil, n.Gone != nil, n.Blocked != nil, n.Epoch != nil, n.Taken != nil, n.Refused != nil} {
+	for _, is := range []bool{n.Want != nil, n.Lane != nil, n.Gone != nil, n.Blocked != nil, n.Epoch != nil, n.Taken != nil, n.Refused != nil, n.Leave != nil} {
 		if is {
 			set++
 		}
@@ -186,13 +199,20 @@ func (w *want) problem() string {
 		return "a channel without a name"
 	case len(w.Salt) != saltBytes:
 		return "a salt of another length"
+	case len(w.Resume) > insMax:
+		return fmt.Sprintf("%d streams to be resumed", len(w.Resume))
+	}
+	for _, r := range w.Resume {
+		if len(r.Stream) != saltBytes {
+			return "a stream's name of another length"
+		}
 	}
 	return sizes(w.To, w.Datagrams, w.Window)
 }
 
 func (l *lane) problem() string {
-	if len(l.Service) == 0 || len(l.Service) > 63 || len(l.Salt) != saltBytes {
-		return "a lane without a service, or a salt of another length"
+	if len(l.Service) == 0 || len(l.Service) > 63 || len(l.Salt) != saltBytes || len(l.Stream) != saltBytes {
+		return "a lane without a service, or a salt or a stream's name of another length"
 	}
 	if g := l.Group; g != nil {
 		if len(g.Secret) != len(udp.Secret{}) || len(g.Public) != 32 {

@@ -17,7 +17,7 @@ func good() (*want, *lane) {
 	at := []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:7000")}
 	salt := bytes.Repeat([]byte{1}, saltBytes)
 	return &want{Version: protocolVersion, Channel: "md", To: at, Datagrams: 1408, Window: 4096, Salt: salt},
-		&lane{ID: 1, Feedback: 2, Service: "feed", From: at, Datagrams: 1408, Window: 4096, Salt: salt, Packet: 3, Message: 4}
+		&lane{ID: 1, Feedback: 2, Service: "feed", From: at, Datagrams: 1408, Window: 4096, Salt: salt, Stream: salt, Packet: 3, Message: 4}
 }
 
 func TestNotesComeBackAsTheyWere(t *testing.T) {
@@ -26,7 +26,7 @@ func TestNotesComeBackAsTheyWere(t *testing.T) {
 	grouped.Group = &group{To: []netip.AddrPort{netip.MustParseAddrPort("239.1.1.1:7000")}, Epoch: 2, Secret: make([]byte, 32), Public: make([]byte, 32)}
 	var stream []byte
 	notes := []*note{{Want: w}, {Lane: l}, {Lane: &grouped}, {Gone: &gone{1}}, {Blocked: &blocked{1}}, {Epoch: &epoch{1, 2, make([]byte, 32)}}, {Taken: &taken{1, 2}},
-		{Refused: &refused{reason.DeniedByDefault, "no"}}}
+		{Refused: &refused{reason.DeniedByDefault, "no"}}, {Leave: &leave{}}}
 	for _, n := range notes {
 		var err error
 		if stream, err = appendNote(stream, n); err != nil {
@@ -61,6 +61,9 @@ func TestNotesThatLieAreRefused(t *testing.T) {
 		"nobody's address":     func(w *want, l *lane) *note { w.To[0] = netip.MustParseAddrPort("0.0.0.0:1"); return &note{Want: w} },
 		"everybody's address":  func(w *want, l *lane) *note { w.To[0] = netip.MustParseAddrPort("239.0.0.1:1"); return &note{Want: w} },
 		"no port":              func(w *want, l *lane) *note { w.To[0] = netip.MustParseAddrPort("10.0.0.1:0"); return &note{Want: w} },
+		"a short stream":       func(w *want, l *lane) *note { w.Resume = []resume{{Stream: []byte{1}}}; return &note{Want: w} },
+		"many streams":         func(w *want, l *lane) *note { w.Resume = make([]resume, insMax+1); return &note{Want: w} },
+		"a nameless stream":    func(w *want, l *lane) *note { l.Stream = nil; return &note{Lane: l} },
 		"a short salt":         func(w *want, l *lane) *note { w.Salt = w.Salt[1:]; return &note{Want: w} },
 		"a gigabyte of window": func(w *want, l *lane) *note { l.Window, l.Datagrams = 65536, 16384; return &note{Lane: l} },
 		"an odd window":        func(w *want, l *lane) *note { l.Window = 1000; return &note{Lane: l} },

@@ -1,0 +1,74 @@
+package bridge
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"fire/transport/udp"
+)
+
+// orphan is a stream of orders whose way to a host was cut off. What the host has not
+// confirmed is kept for a while, and the publisher held back as by a slow reader: when the
+// host comes back over another session, the stream goes on where it had come to.
+type orphan struct {
+	out   *outLane
+	node  string
+	peer  *udp.Peer
+	until int64
+}
+
+// orphan keeps what a host has not confirmed.
+func (e *export) orphan(k *reach) {
+	k.out.sender.Suspend(k.peer)
+	e.orphans = append(e.orphans, orphan{k.out, k.puller.node, k.peer, e.now + int64(time.Duration(e.spec.Keep))})
+	e.reaches[k.feedback-1] = nil
+	delete(k.puller.lanes, k.id)
+}
+
+// resumed is where a host wants to go on with a stream, if that was kept for it. A host that
+// names no place has lost its memory: it begins at what is new, since what it had handed over
+// before is known to nobody, and an order that comes twice is worse than one that is told as lost.
+func (e *export) resumed(o *outLane, p *puller) *resume {
+	i := slices.IndexFunc(p.want.Resume, func(r resume) bool { return bytes.Equal(r.Stream, o.stream) })
+	if i < 0 || !slices.ContainsFunc(e.orphans, func(x orphan) bool { return x.out == o && x.node == p.node }) {
+		return nil
+	}
+	r := &p.want.Resume[i]
+	for _, x := range e.orphans {
+		if x.out == o && x.node == p.node && r.Packet < x.peer.Stats().Packet {
+			return nil // it had confirmed more: it lies, and what it names may be kept no more
+		}
+	}
+	if next, _ := o.sender.Position(); r.Packet > next {
+		return nil
+	}
+	return r
+}
+
+// adopt ends the wait for a host that is there again.
+func (e *export) adopt(o *outLane, p *puller, resumed bool) {
+	e.orphans = slices.DeleteFunc(e.orphans, func(x orphan) bool {
+		if x.out != o || x.node != p.node {
+			return false
+		}
+		if !resumed {
+			e.lost(o, x.node, x.peer)
+		}
+		o.sender.Leave(x.peer)
+		return true
+	})
+}
+
+// giveUp ends the waits that have lasted long enough, or that are for what is no more.
+func (e *export) giveUp() {
+	r := e.b.rules.Load()
+	e.orphans = slices.DeleteFunc(e.orphans, func(x orphan) bool {
+		if e.now < x.until && slices.Contains(e.outs, x.out) && len(r.subscribers(e.name, x.node)) > 0 {
+			return false
+		}
+		e.lost(x.out, x.node, x.peer)
+		x.out.sender.Leave(x.peer)
+		return true
+	})
+}
