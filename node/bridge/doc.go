@@ -58,7 +58,8 @@
 // comes twice (orphan.go). Calls end with their session, as connections do.
 //
 // What is weaker than it should be: a direct node that was started anew knows no more how far
-// it had come, so what it had not confirmed is lost, and told as packets (path_lost). A lane that has
+// it had come, so what it had not confirmed is lost, and told as packets (path_lost); one that
+// dies on the publisher's side takes with it what it had read and the other had not got. A lane that has
 // gone over to the session stays there until the stream is made anew. Two hosts that
 // read the same channel get it twice unless it has groups.
 //
