@@ -69,3 +69,35 @@ func TestWhatAReaderHadNotReadThatDiedWithoutADirectNodeIsCounted(t *testing.T) 
 		}
 	}
 }
+
+// TestWhatADeadReaderHadNotReadIsCountedWhenItsWriterLeaves before anybody has waited for
+// long enough.
+func TestWhatADeadReaderHadNotReadIsCountedWhenItsWriterLeaves(t *testing.T) {
+	n := newNode(t)
+	p := n.publisher("orders", "publisher")
+	dies := start(t, "subscriber", n.b.Path(), "orders", "subscriber")
+	eventually(t, "it reads", func() bool { return len(n.events(Paired)) == 1 })
+	dies.signal(syscall.SIGSTOP)
+	eventually(t, "it has stopped", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", dies.cmd.Process.Pid))
+		return err == nil && strings.Contains(string(stat), ") T ")
+	})
+	const messages = 50
+	for range messages {
+		if res := p.Offer(1, []byte("order")); res != shm.Sent {
+			t.Fatal(res)
+		}
+	}
+	cfg := n.b.cfg
+	cfg.Grace = time.Hour
+	n.stop()
+	dies.kill()
+	n.start(cfg)
+	n.apply()
+	eventually(t, "the writer is back", func() bool { return len(n.events(Adopted)) == 1 })
+	p.Close()
+	eventually(t, "it is counted", func() bool { return len(n.events(Lost)) == 1 })
+	if lost := n.events(Lost)[0]; lost.Messages != messages || lost.Service != "publisher" {
+		t.Errorf("%+v", lost)
+	}
+}

@@ -573,6 +573,7 @@ func (b *Broker) endLane(l *lane, s shm.State, code reason.Code) {
 		}
 		r.close()
 	}
+	b.giveUpAwaited(l)
 	b.endTail(l)
 	l.close()
 }
