@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"fire/policy"
 	"fire/policy/reason"
@@ -40,16 +41,66 @@ func (l *lane) await(cursors []*os.File) error {
 		if err != nil {
 			return errors.Join(err, view.Close())
 		}
-		l.awaited = append(l.awaited, awaited{own, view})
+		l.awaited = append(l.awaited, &awaited{own, view})
 	}
 	return nil
 }
 
 // arrived is told of a reader that has come back.
 func (l *lane) arrived(cursor *os.File) {
-	l.awaited = slices.DeleteFunc(l.awaited, func(a awaited) bool {
-		return shm.SameMemory(a.cursor, cursor) && a.close() == nil
+	l.awaited = slices.DeleteFunc(l.awaited, func(a *awaited) bool {
+		if !shm.SameMemory(a.cursor, cursor) {
+			return false
+		}
+		l.release(a)
+		return true
 	})
+}
+
+// release closes one; whoever was to take its place begins as any other.
+func (l *lane) release(a *awaited) {
+	for _, r := range l.readings {
+		if r.instead == a {
+			r.instead = nil
+		}
+	}
+	_ = a.close() // nothing is to be done about it
+}
+
+// resolve is arrived for a reader whose place another has taken: when it was the last that was
+// awaited, the writer need not respect it until grace is over.
+func (b *Broker) resolve(l *lane, cursor *os.File) {
+	l.arrived(cursor)
+	if len(l.awaited) == 0 && !l.settle.IsZero() {
+		l.settle = b.deps.Now()
+	}
+}
+
+// farCursor ends the memory's name of a cursor whose reader stands for other hosts. That
+// reader is of the direct node itself and dies with it, so the next one's takes its place:
+// what it had not read goes on to the other hosts, and nothing goes there twice. The name is
+// the maker's for good (memfd_create(2)); a writer that holds up a false one has some messages
+// of its own sent again.
+const farCursor = "@elsewhere"
+
+// awaitedFar is the cursor of the far reader before, if it is awaited.
+func (l *lane) awaitedFar() *awaited {
+	for _, a := range l.awaited {
+		if name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", a.cursor.Fd())); err == nil && strings.HasSuffix(strings.TrimSuffix(name, " (deleted)"), farCursor) && !l.takes(a) {
+			return a
+		}
+	}
+	return nil
+}
+
+// takes tells whether a reading is about to take the place.
+func (l *lane) takes(a *awaited) bool {
+	for _, r := range l.readings {
+		if r.instead == a {
+			return true
+		}
+	}
+	return false
 }
 
 // giveUpAwaited counts what those that did not come back had not read. The writer forgets
@@ -65,9 +116,9 @@ func (b *Broker) giveUpAwaited(l *lane) {
 			b.tell(Event{Kind: Lost, Channel: l.writer.in.name, Service: l.service, Link: l.link, Reason: reason.PeerLost, Messages: unread,
 				Detail: "the reader did not come back after the direct node that knew it"})
 		}
-		_ = a.close()
+		l.release(a)
 	}
 	l.awaited = nil
 }
 
-func (a awaited) close() error { return errors.Join(a.view.Close(), a.cursor.Close()) }
+func (a *awaited) close() error { return errors.Join(a.view.Close(), a.cursor.Close()) }

@@ -1,6 +1,8 @@
 package direct
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -98,6 +100,64 @@ func TestWhatADeadReaderHadNotReadIsCountedWhenItsWriterLeaves(t *testing.T) {
 	p.Close()
 	eventually(t, "it is counted", func() bool { return len(n.events(Lost)) == 1 })
 	if lost := n.events(Lost)[0]; lost.Messages != messages || lost.Service != "publisher" {
+		t.Errorf("%+v", lost)
+	}
+}
+
+// TestNextDirectNodeGoesOnForOtherHostsWhereTheLastWas: its far reader dies with it, and the
+// next one's takes its place, with what was published between.
+func TestNextDirectNodeGoesOnForOtherHostsWhereTheLastWas(t *testing.T) {
+	n := newNode(t)
+	p := n.publisher("orders", "publisher")
+	defer p.Close()
+	far := &Far{policy.Subscribe, []Placed{{"subscriber", "elsewhere"}}}
+	first := true
+	dial := func(context.Context) (*channel.Wire, error) {
+		if !first {
+			return nil, errors.New("it has died")
+		}
+		first = false
+		return n.b.AttachFar(far)
+	}
+	s, err := channel.OpenSubscriber(t.Context(), channel.Options{Channel: "orders", Dial: dial})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	eventually(t, "it reads", func() bool { return len(n.events(Paired)) == 1 })
+	next := 0
+	h := channel.Handler{Message: func(_ *channel.Source, typ uint16, _ []byte) {
+		if int(typ) != next {
+			t.Errorf("message %d where %d is next", typ, next)
+		}
+		next = int(typ) + 1
+	}}
+	k := 0
+	offer := func(n int) {
+		for end := k + n; k < end; k++ {
+			if res := p.Offer(uint16(k), []byte("order")); res != shm.Sent {
+				t.Fatal(res)
+			}
+		}
+	}
+	offer(100)
+	eventually(t, "the first is at 50", func() bool { s.Poll(50-next, &h); return next == 50 })
+	cfg := n.b.cfg
+	cfg.Grace = 10 * time.Second
+	n.stop()
+	offer(20)
+	n.start(cfg)
+	n.apply()
+	eventually(t, "the writer is back", func() bool { return len(n.events(Adopted)) == 1 })
+	offer(20)
+	again, err := channel.OpenSubscriber(t.Context(), channel.Options{Channel: "orders", Dial: n.far(far)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	eventually(t, "the next goes on and is at the end", func() bool { again.Poll(100, &h); return next == k })
+	eventually(t, "the writer respects the dead one no more", func() bool { return len(p.Readers()) == 1 })
+	if lost := n.events(Lost); len(lost) > 0 {
 		t.Errorf("%+v", lost)
 	}
 }

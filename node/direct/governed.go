@@ -44,7 +44,7 @@ type lane struct {
 	tail    *tailing
 
 	readings map[uint64]*reading
-	awaited  []awaited // of an earlier direct node, until settle
+	awaited  []*awaited // of an earlier direct node, until settle
 }
 
 // reading is one reader of one lane.
@@ -59,6 +59,7 @@ type reading struct {
 	state   readingState
 	after   *reading  // whose place it takes
 	resumed bool      // adopted: it reads already, and is told of no start
+	instead *awaited  // whose place a far reader takes, of the direct node before
 	keep    time.Time // of one that is gone
 	since   time.Time
 }
@@ -329,6 +330,10 @@ func (b *Broker) added(p *peer, link, position uint64) {
 			position = r.after.position()
 			b.forget(r.after)
 			r.after = nil
+		case r.instead != nil: // its cursor is respected still
+			position = r.instead.view.Stat().Position
+			b.resolve(l, r.instead.cursor)
+			r.instead = nil
 		case !l.hasBegun(r): // the writer could not pass what was kept: every cursor that it knows is there
 			position = l.from
 		}
@@ -405,6 +410,13 @@ func (b *Broker) newReading(l *lane, p *peer) error {
 			r.after = old
 		}
 	}
+	name := p.in.name
+	if p.isFar() {
+		name += farCursor
+		if r.after == nil {
+			r.instead = l.awaitedFar()
+		}
+	}
 	if r.after == nil {
 		b.makePlace(l)
 	}
@@ -412,11 +424,13 @@ func (b *Broker) newReading(l *lane, p *peer) error {
 	switch {
 	case r.after != nil:
 		at = r.after.position()
+	case r.instead != nil:
+		at = r.instead.view.Stat().Position
 	case l.hasBegun(nil):
 		at = l.view.Stat().Position
 	}
 	var err error
-	r.cursor, err = shm.CreateCursor(p.in.name, l.epoch, at)
+	r.cursor, err = shm.CreateCursor(name, l.epoch, at)
 	if err == nil {
 		r.gate, err = shm.CreateGate(p.in.name, l.epoch)
 	}
