@@ -171,6 +171,7 @@ func (b *Bridge) reconcile(ctx context.Context, names []string, now time.Time) (
 				continue
 			}
 		}
+		p.over.Store(true)
 		p.cancel()
 		delete(b.pulls, k)
 	}

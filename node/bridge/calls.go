@@ -144,6 +144,7 @@ func (x *crossing) Message(typ uint16, b []byte) bool {
 	case shm.Sent:
 	default:
 		x.done = &reason.Error{Code: reason.PeerClosed, Detail: "the pair has ended here"}
+		return false
 	}
 	return true
 }

@@ -55,10 +55,11 @@
 // When a session ends without a goodbye, what orders had sent and the other host had not
 // confirmed is kept for the channel's keep, and the publisher is held back. The host says over
 // its next session how far each stream had come, and it goes on there: none is lost, none
-// comes twice (orphan.go). Calls end with their session, as connections do.
+// comes twice (orphan.go). A direct node that is stopped says the same as its goodbye, so its
+// next one goes on, too. Calls end with their session, as connections do.
 //
-// What is weaker than it should be: a direct node that was started anew knows no more how far
-// it had come, so what it had not confirmed is lost, and told as packets (path_lost); one that
+// What is weaker than it should be: a direct node that was killed knows no more how far it had
+// come, so what it had not confirmed is lost, and told as packets (path_lost); one that
 // dies on the publisher's side takes with it what it had read and the other had not got. A lane that has
 // gone over to the session stays there until the stream is made anew. Two hosts that
 // read the same channel get it twice unless it has groups.

@@ -344,8 +344,12 @@ func (e *export) heard(p *puller, n *note, datagram []byte) {
 			k.out.sender.Redirect(k.peer, netip.AddrPortFrom(overStream, uint16(k.feedback)))
 			e.b.tell(Fact{Kind: "blocked", Channel: e.name, Service: k.out.from.Service, Node: p.node, Reason: reason.PeerUnreachable, Detail: "no datagram reaches it: the session carries the lane"})
 		}
+	case n.Gone != nil: // it takes this lane no more
+		if k := p.lanes[n.Gone.ID]; k != nil {
+			e.disconnect(k)
+		}
 	case n.Leave != nil:
-		p.leaves = true
+		p.leaves, p.places = len(n.Leave.Resume) == 0, n.Leave.Resume
 	case n.Taken != nil:
 		if k := p.lanes[n.Taken.ID]; k != nil && k.pending == n.Taken.Epoch {
 			k.pending = 0
@@ -425,14 +429,18 @@ func (e *export) connect(o *outLane, p *puller) {
 	copy(k.to[:], p.want.To[:n])
 	pc := udp.PeerConfig{Name: p.node, Index: k.id, Secret: there, Feedback: back, To: k.to, Tagged: e.tagged(p)}
 	if r := e.resumed(o, p); r != nil {
-		pc.Resume, pc.At, l.Resumed = true, r.Packet, true
+		pc.Resume, pc.At, l.Skip = true, r.Packet, r.Message
 	}
 	k.peer, l.Packet, l.Message, err = o.sender.Join(e.now, pc)
+	if err != nil && pc.Resume { // it names what is kept no more
+		pc.Resume, l.Skip = false, 0
+		k.peer, l.Packet, l.Message, err = o.sender.Join(e.now, pc)
+	}
 	if err != nil {
 		p.end(reason.RingUnavailable)
 		return
 	}
-	e.adopt(o, p, l.Resumed)
+	e.adopt(o, p, pc.Resume)
 	e.reaches[k.feedback-1] = k
 	p.lanes[k.id] = k
 	p.say(&note{Lane: l})
@@ -556,7 +564,7 @@ func (e *export) tick() (next int64) {
 		for _, k := range slices.Clone(e.reaches) {
 			switch {
 			case k == nil:
-			case k.peer.Gone():
+			case k.peer.Gone() && e.spec.Kind != policy.Orders: // of orders the stream says what is to be kept
 				e.disconnect(k)
 			case e.now-k.peer.Heard() > int64(silentCut):
 				k.puller.end(reason.PeerLost)

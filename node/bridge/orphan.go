@@ -16,34 +16,45 @@ type orphan struct {
 	node  string
 	peer  *udp.Peer
 	until int64
+	place *resume // where the host goes on, as it has said at its end; nil: it says so when it comes
 }
 
 // orphan keeps what a host has not confirmed.
 func (e *export) orphan(k *reach) {
 	k.out.sender.Suspend(k.peer)
-	e.orphans = append(e.orphans, orphan{k.out, k.puller.node, k.peer, e.now + int64(time.Duration(e.spec.Keep))})
+	x := orphan{out: k.out, node: k.puller.node, peer: k.peer, until: e.now + int64(time.Duration(e.spec.Keep))}
+	for i := range k.puller.places {
+		if bytes.Equal(k.puller.places[i].Stream, k.out.stream) {
+			x.place = &k.puller.places[i]
+		}
+	}
+	e.orphans = append(e.orphans, x)
 	e.reaches[k.feedback-1] = nil
 	delete(k.puller.lanes, k.id)
 }
 
-// resumed is where a host wants to go on with a stream, if that was kept for it. A host that
-// names no place has lost its memory: it begins at what is new, since what it had handed over
-// before is known to nobody, and an order that comes twice is worse than one that is told as lost.
+// resumed is where a host goes on with a stream, if that was kept for it: as it says now, or
+// has said at its end. A host that has named no place has lost its memory: it begins at what is
+// new, since what it had handed over before is known to nobody, and an order that comes twice
+// is worse than one that is told as lost.
 func (e *export) resumed(o *outLane, p *puller) *resume {
-	i := slices.IndexFunc(p.want.Resume, func(r resume) bool { return bytes.Equal(r.Stream, o.stream) })
-	if i < 0 || !slices.ContainsFunc(e.orphans, func(x orphan) bool { return x.out == o && x.node == p.node }) {
-		return nil
-	}
-	r := &p.want.Resume[i]
-	for _, x := range e.orphans {
-		if x.out == o && x.node == p.node && r.Packet < x.peer.Stats().Packet {
-			return nil // it had confirmed more: it lies, and what it names may be kept no more
+	for i := range e.orphans {
+		x := &e.orphans[i]
+		if x.out != o || x.node != p.node {
+			continue
 		}
+		place := x.place
+		for k := range p.want.Resume {
+			if bytes.Equal(p.want.Resume[k].Stream, o.stream) {
+				place = &p.want.Resume[k]
+			}
+		}
+		if next, _ := o.sender.Position(); place == nil || place.Packet > next {
+			return nil
+		}
+		return place
 	}
-	if next, _ := o.sender.Position(); r.Packet > next {
-		return nil
-	}
-	return r
+	return nil
 }
 
 // adopt ends the wait for a host that is there again.

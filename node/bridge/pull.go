@@ -1,12 +1,10 @@
 package bridge
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"errors"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,7 +28,8 @@ type pull struct {
 	pullKey
 	address string
 	cancel  context.CancelFunc
-	until   time.Time // of the bridge: nobody reads, but who comes before then has what is kept
+	over    atomic.Bool // nobody reads here any more
+	until   time.Time   // of the bridge: nobody reads, but who comes before then has what is kept
 	state   atomic.Pointer[[]PathState]
 	why     atomic.Pointer[reason.Error]
 
@@ -142,7 +141,11 @@ func (p *pull) once(ctx context.Context) (err error) {
 	}
 	p.end(err)
 	if ctx.Err() != nil {
-		p.say(&note{Leave: &leave{}})
+		bye := &leave{}
+		if !p.over.Load() { // this direct node stops, and the next one goes on
+			bye.Resume = p.resumes
+		}
+		p.say(&note{Leave: bye})
 	}
 	close(stop)
 	<-writeDone
@@ -361,9 +364,7 @@ func (p *pull) open(ctx context.Context, k *lane) error {
 	cfg := udp.ReceiverConfig{DatagramBytes: k.Datagrams, Window: k.Window, Lines: len(k.From), Lossy: k.Lossy, Secret: there, Feedback: back, Index: k.Feedback,
 		Packet: k.Packet, Message: k.Message}
 	copy(cfg.To[:], k.From)
-	if i := slices.IndexFunc(p.want.Resume, func(r resume) bool { return bytes.Equal(r.Stream, k.Stream) }); k.Resumed && i >= 0 {
-		cfg.Skip = p.want.Resume[i].Message
-	}
+	cfg.Skip = k.Skip
 	if g := k.Group; g != nil {
 		cfg.Group, cfg.Epoch, cfg.Secret = true, g.Epoch, udp.Secret(g.Secret)
 		public := ed25519.PublicKey(g.Public)
@@ -433,6 +434,7 @@ func (l *inLane) took(r shm.Result) bool {
 			code = reason.PeerClosed
 		}
 		l.done = &reason.Error{Code: code, Detail: "this host's direct node has shut the lane"}
+		return false // it stays with the receiver: nobody has it here
 	}
 	return true
 }
@@ -467,6 +469,7 @@ func (p *pull) tick() (next int64) {
 		l.judge()
 		if l.done != nil {
 			l.close(l.done)
+			p.say(&note{Gone: &gone{l.lane.ID}})
 			p.ins = append(p.ins[:i], p.ins[i+1:]...)
 			i--
 		}

@@ -28,7 +28,8 @@ type puller struct {
 	state   atomic.Pointer[[]PathState] // of calls
 
 	// of the export's goroutine
-	leaves bool // on purpose: nothing is kept for it
+	leaves bool     // on purpose: nothing is kept for it
+	places []resume // where its next direct node goes on, as it has said at its end
 	lanes  map[uint32]*reach
 }
 

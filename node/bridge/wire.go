@@ -52,7 +52,10 @@ type resume struct {
 	Message uint64 `json:"message"` // the first that has not been handed over
 }
 
-type leave struct{}
+// leave says goodbye: for good, or with the places where this host's next direct node goes on.
+type leave struct {
+	Resume []resume `json:"resume,omitempty"`
+}
 
 // lane is one publisher, and all that is needed to receive from it. Of keys it holds only
 // what the session's own secret is mixed with, but for a group.
@@ -67,8 +70,8 @@ type lane struct {
 	Packet    uint64           `json:"packet"`
 	Message   uint64           `json:"message"`
 	Salt      []byte           `json:"salt"`
-	Stream    []byte           `json:"stream"`            // names the stream over sessions
-	Resumed   bool             `json:"resumed,omitempty"` // it goes on where it was cut off
+	Stream    []byte           `json:"stream"`         // names the stream over sessions
+	Skip      uint64           `json:"skip,omitempty"` // messages before were handed over: it goes on where it was cut off
 	Group     *group           `json:"group,omitempty"`
 }
 
@@ -183,6 +186,8 @@ func (n *note) problem() string {
 		return n.Want.problem()
 	case n.Lane != nil:
 		return n.Lane.problem()
+	case n.Leave != nil:
+		return n.Leave.problem()
 	case n.Epoch != nil && len(n.Epoch.Secret) != len(udp.Secret{}):
 		return "an epoch's secret of another length"
 	case n.Refused != nil && len(n.Refused.Text) > 512:
@@ -199,15 +204,25 @@ func (w *want) problem() string {
 		return "a channel without a name"
 	case len(w.Salt) != saltBytes:
 		return "a salt of another length"
-	case len(w.Resume) > insMax:
-		return fmt.Sprintf("%d streams to be resumed", len(w.Resume))
 	}
-	for _, r := range w.Resume {
+	if problem := places(w.Resume); problem != "" {
+		return problem
+	}
+	return sizes(w.To, w.Datagrams, w.Window)
+}
+
+func (l *leave) problem() string { return places(l.Resume) }
+
+func places(all []resume) string {
+	if len(all) > insMax {
+		return fmt.Sprintf("%d streams to be resumed", len(all))
+	}
+	for _, r := range all {
 		if len(r.Stream) != saltBytes {
 			return "a stream's name of another length"
 		}
 	}
-	return sizes(w.To, w.Datagrams, w.Window)
+	return ""
 }
 
 func (l *lane) problem() string {

@@ -26,7 +26,7 @@ func TestNotesComeBackAsTheyWere(t *testing.T) {
 	grouped.Group = &group{To: []netip.AddrPort{netip.MustParseAddrPort("239.1.1.1:7000")}, Epoch: 2, Secret: make([]byte, 32), Public: make([]byte, 32)}
 	var stream []byte
 	notes := []*note{{Want: w}, {Lane: l}, {Lane: &grouped}, {Gone: &gone{1}}, {Blocked: &blocked{1}}, {Epoch: &epoch{1, 2, make([]byte, 32)}}, {Taken: &taken{1, 2}},
-		{Refused: &refused{reason.DeniedByDefault, "no"}}, {Leave: &leave{}}}
+		{Refused: &refused{reason.DeniedByDefault, "no"}}, {Leave: &leave{}}, {Leave: &leave{[]resume{{bytes.Repeat([]byte{1}, saltBytes), 2, 3}}}}}
 	for _, n := range notes {
 		var err error
 		if stream, err = appendNote(stream, n); err != nil {

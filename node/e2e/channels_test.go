@@ -118,3 +118,51 @@ func TestChannelsGoFromHostToHost(t *testing.T) {
 		t.Errorf("edges:\n%s", out)
 	}
 }
+
+// TestOrdersOutliveRestartsOfDirectNodes stops the reading host's, starts it again, kills the
+// publishing host's and starts that again: no order is lost, none comes twice.
+func TestOrdersOutliveRestartsOfDirectNodes(t *testing.T) {
+	all := hosts(t, 2)
+	one, two := all[0], all[1]
+	writeFile(t, one.dir, "mesh.toml", "[mesh]\nname = \"floor\"\nregion = \"eu\"\n[node]\nname = \"host-1\"\n[service.feed]\n[program.feed]\nusers = [\"root\"]\n[service.reader]\n[program.reader]\nusers = [\"root\"]\n")
+	writeFile(t, two.dir, "mesh.toml", "[service.reader]\n[program.reader]\nusers = [\"root\"]\n")
+	writeFile(t, one.dir, "floor.toml", channelFloor)
+	first := one.run("fire run --role control,direct --config mesh.toml")
+	first.printed(20*time.Second, "linked to control")
+	waitFor(t, 20*time.Second, "the floor is applied", func() bool { _, _, code := finish(t, one.command("fire apply -f floor.toml")); return code == 0 })
+	token, errs, code := finish(t, one.command("fire token create --node host-2"))
+	if code != 0 {
+		t.Fatal(errs)
+	}
+	if err := os.WriteFile(filepath.Join(two.dir, "join-token"), []byte(token), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	second := two.run("fire run --role direct --config mesh.toml --token file:join-token")
+	second.printed(20*time.Second, "linked to control")
+	two.run("fire channel subscribe orders > orders.out")
+	const n = 5000 // about six seconds
+	publisher := one.run(fmt.Sprintf(`sh -c "seq 1 %d | awk '{print; if (NR%%10==0) {fflush(); system(\"sleep 0.01\")}}' | fire channel publish orders --as feed"`, n))
+	read := func() []string {
+		b, _ := os.ReadFile(filepath.Join(two.dir, "orders.out"))
+		return strings.Split(strings.TrimSpace(string(b)), "\n")
+	}
+	waitFor(t, 20*time.Second, "orders come", func() bool { return len(read()) > 300 })
+	if err := second.stop(); err != nil {
+		t.Fatal(err)
+	}
+	two.run("fire run --role direct --config mesh.toml").printed(20*time.Second, "linked to control")
+	waitFor(t, 20*time.Second, "orders come again", func() bool { return len(read()) > 1500 })
+	first.kill()
+	one.run("fire run --role control,direct --config mesh.toml").printed(20*time.Second, "linked to control")
+	<-publisher.done
+	waitFor(t, 30*time.Second, "the last one comes", func() bool { return strings.HasSuffix(read()[len(read())-1], fmt.Sprint(" ", n)) })
+	for i, l := range read() {
+		if !strings.HasSuffix(l, fmt.Sprint(" ", i+1)) {
+			for _, h := range all {
+				out, _, _ := finish(t, h.command(`grep -h '"path_\|"lost"' state/direct/events.jsonl || true`))
+				t.Logf("%s tells:\n%s", h.name, out)
+			}
+			t.Fatalf("line %d is %q", i+1, l)
+		}
+	}
+}
