@@ -81,7 +81,7 @@
 // path: it says exactly what it came too late for. Its tails have no lower priority: with
 // SCHED_IDLE the p99 of a lane is the same with the audit as without, where two cores carry
 // three processes, but the audit comes too late for a third of the messages; as it is, p99 there
-// is some 5 to 15 % higher while all are digested. A host that cannot have that gives the direct
+// is 1 to 9 % higher while all are digested. A host that cannot have that gives the direct
 // node a core of its own. SCHED_BATCH may give both, and wants a thread for each lane. One
 // goroutine per connection and not an event loop over sockets: there are hundreds, and attaching
 // is rare.

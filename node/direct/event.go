@@ -49,7 +49,7 @@ type Event struct {
 	First      uint64      `json:"first,omitempty"` // of the messages that it speaks of
 	Last       uint64      `json:"last,omitempty"`
 	Messages   uint64      `json:"messages,omitempty"`
-	Chain      string      `json:"chain,omitempty"` // SHA-256 over all digests of the lane so far
+	Chain      string      `json:"chain,omitempty"` // SHA-256 over the chain before and the messages of the span
 	Elapsed    int64       `json:"elapsed_ns,omitempty"`
 }
 
