@@ -88,6 +88,7 @@ type RingRow struct {
 
 	Mallocs  *uint64 `json:"mallocs_total,omitempty"`  // of both processes while measuring
 	Switches *uint64 `json:"switches_total,omitempty"` // context switches of both measuring threads
+	Calls    *uint64 `json:"syscalls_total,omitempty"` // system calls of both; nil: this user cannot count them
 	NotRun   string  `json:"not_run,omitempty"`        // why a rival has no figures, or not of all rounds
 
 	latency nanos

@@ -64,6 +64,7 @@ type ringMeasure struct {
 	turn   turn
 	tickNS float64
 	hist   nanos
+	calls  *callCounter
 
 	stopped atomic.Bool
 }
@@ -73,6 +74,8 @@ func (m *ringMeasure) all() error {
 		return err
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	m.calls = newCallCounter()
+	defer m.calls.close()
 	lane := func(size int) error { return m.throughput(pathLane, size) }
 	for _, s := range []struct {
 		table string
@@ -182,7 +185,7 @@ func (m *ringMeasure) pingPong(size int) error {
 	p, end := make([]byte, size), m.end()
 	answered := false
 	each := func(uint16, []byte) { answered = true }
-	m0, s0 := mallocs(), switches()
+	before := m.calls.begin()
 	for i, t0 := 0, ticks(); t0 < end; i++ {
 		if res := m.w.there.Offer(msgEcho, p); res != shm.Sent {
 			return m.refused(res)
@@ -198,17 +201,17 @@ func (m *ringMeasure) pingPong(size int) error {
 		}
 		t0 = t1
 	}
-	count, err := m.stop(m.w.there, m0, s0)
+	count, err := m.stop(m.w.there, before)
 	if err == nil {
 		m.rows.add(RingRow{Table: RowPingPong, Path: pathLane, SizeBytes: size, Messages: m.hist.count, latency: m.hist,
-			Mallocs: &count.Mallocs, Switches: &count.Switches})
+			Mallocs: &count.Mallocs, Switches: &count.Switches, Calls: count.Calls})
 	}
 	return err
 }
 
 // stop ends the peer's serving and returns what both have counted.
-func (m *ringMeasure) stop(w *shm.Writer, mallocs0, switches0 uint64) (peerCount, error) {
-	own, ownSwitches := mallocs()-mallocs0, switches()-switches0
+func (m *ringMeasure) stop(w *shm.Writer, before threadCounts) (peerCount, error) {
+	own := m.calls.since(before)
 	for {
 		if res := w.Offer(msgStop, nil); res == shm.Sent {
 			break
@@ -217,8 +220,7 @@ func (m *ringMeasure) stop(w *shm.Writer, mallocs0, switches0 uint64) (peerCount
 		}
 	}
 	c, err := m.w.answer()
-	c.Mallocs += own
-	c.Switches += ownSwitches
+	c.threadCounts = c.plus(own)
 	return c, err
 }
 
@@ -236,7 +238,7 @@ func (m *ringMeasure) fixedRate(size int) error {
 	}
 	p := make([]byte, size)
 	step := uint64(float64(time.Second) / float64(m.cfg.Rate) / m.tickNS)
-	m0, s0 := mallocs(), switches()
+	before := m.calls.begin()
 	for due, end := ticks()+step, m.end(); due < end; due += step {
 		for ticks() < due {
 		}
@@ -249,10 +251,10 @@ func (m *ringMeasure) fixedRate(size int) error {
 			}
 		}
 	}
-	count, err := m.stop(m.w.there, m0, s0)
+	count, err := m.stop(m.w.there, before)
 	if err == nil {
 		m.rows.add(RingRow{Table: RowFixedRate, Path: pathLane, SizeBytes: size, Messages: count.Messages, latency: count.histogram(),
-			Mallocs: &count.Mallocs, Switches: &count.Switches})
+			Mallocs: &count.Mallocs, Switches: &count.Switches, Calls: count.Calls})
 	}
 	return err
 }
@@ -266,7 +268,7 @@ func (m *ringMeasure) throughput(path string, size int) error {
 		return err
 	}
 	p, sent := make([]byte, size), uint64(0)
-	m0, s0 := mallocs(), switches()
+	before := m.calls.begin()
 	start, end := ticks(), m.end()
 	for ticks() < end {
 		for range 256 {
@@ -278,13 +280,13 @@ func (m *ringMeasure) throughput(path string, size int) error {
 		}
 	}
 	took := m.ns(ticks() - start)
-	count, err := m.stop(w, m0, s0)
+	count, err := m.stop(w, before)
 	if err == nil && path == pathLane && count.Messages != sent {
 		err = fmt.Errorf("the lane carried %d of %d messages", count.Messages, sent)
 	}
 	if err == nil {
 		m.rows.add(RingRow{Table: RowThroughput, Path: path, SizeBytes: size, Messages: count.Messages,
-			PerSecond: float64(count.Messages) / float64(took) * 1e9, Mallocs: &count.Mallocs, Switches: &count.Switches})
+			PerSecond: float64(count.Messages) / float64(took) * 1e9, Mallocs: &count.Mallocs, Switches: &count.Switches, Calls: count.Calls})
 	}
 	return err
 }

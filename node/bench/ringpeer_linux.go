@@ -27,13 +27,12 @@ const (
 
 // peerCount is what the peer has seen between serve and msgStop.
 type peerCount struct {
-	Messages uint64         `json:"messages"`
-	Lost     uint64         `json:"lost"`
-	Mallocs  uint64         `json:"mallocs"`
-	Switches uint64         `json:"switches"`
-	Latency  map[int]uint32 `json:"latency"` // buckets of nanos that are not empty
-	Sum      uint64         `json:"sum"`
-	Max      uint64         `json:"max"`
+	Messages uint64 `json:"messages"`
+	Lost     uint64 `json:"lost"`
+	threadCounts
+	Latency map[int]uint32 `json:"latency"` // buckets of nanos that are not empty
+	Sum     uint64         `json:"sum"`
+	Max     uint64         `json:"max"`
 }
 
 // RingPeer is the other process of RunRing: it maps the inherited memories, runs on
@@ -75,6 +74,7 @@ type peerSide struct {
 	word        *wordPage
 	tickNS      float64
 	hist        nanos
+	calls       *callCounter
 }
 
 func openPeer() (*peerSide, error) {
@@ -94,6 +94,8 @@ func (p *peerSide) obey(core int, lines *bufio.Reader, out io.Writer) error {
 		return err
 	}
 	debug.SetGCPercent(-1)
+	p.calls = newCallCounter()
+	defer p.calls.close()
 	for {
 		line, err := lines.ReadString('\n')
 		if err == io.EOF {
@@ -141,7 +143,7 @@ func (p *peerSide) serve(r *shm.Reader) (peerCount, error) {
 		}
 		c.Messages++
 	}
-	m0, s0 := mallocs(), switches()
+	before := p.calls.begin()
 	for !stop {
 		_, gap, err := r.Poll(256, each)
 		if err != nil {
@@ -151,7 +153,7 @@ func (p *peerSide) serve(r *shm.Reader) (peerCount, error) {
 			c.Lost += gap.Last - gap.First + 1
 		}
 	}
-	c.Mallocs, c.Switches = mallocs()-m0, switches()-s0
+	c.threadCounts = p.calls.since(before)
 	c.Latency, c.Sum, c.Max = map[int]uint32{}, p.hist.sum, p.hist.max
 	for i, n := range p.hist.bucket {
 		if n > 0 {

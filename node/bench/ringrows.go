@@ -38,7 +38,7 @@ func (r *RingRow) join(x *RingRow) {
 		r.rounds[x.round] = x.PerSecond
 		r.RoundPerSecond = append(r.RoundPerSecond, x.PerSecond)
 	}
-	r.Mallocs, r.Switches = addCounts(r.Mallocs, x.Mallocs), addCounts(r.Switches, x.Switches)
+	r.Mallocs, r.Switches, r.Calls = addCounts(r.Mallocs, x.Mallocs), addCounts(r.Switches, x.Switches), addCounts(r.Calls, x.Calls)
 }
 
 func addCounts(a, b *uint64) *uint64 {

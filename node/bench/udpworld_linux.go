@@ -26,7 +26,7 @@ type udpMeasured struct {
 
 // udpCount is what the peer says at its end.
 type udpCount struct {
-	Mallocs  uint64 `json:"mallocs"`
+	threadCounts
 	Messages uint64 `json:"messages"`
 }
 
@@ -101,10 +101,12 @@ func withUDPPeer(ctx context.Context, cfg UDPConfig, peer []string, plan *udpPla
 			if err := joinUDP(ctx, e, &here, true, size); err != nil {
 				return err
 			}
-			before := mallocs()
+			calls := newCallCounter()
+			defer calls.close()
+			before := calls.begin()
 			err := measure(e, time.Now().Add(cfg.RoundTime+udpWarmup))
-			own := mallocs() - before
-			row.Mallocs = &own
+			own := calls.since(before)
+			row.Mallocs, row.Switches, row.Calls = &own.Mallocs, &own.Switches, own.Calls
 			return err
 		}()
 	}()
@@ -113,7 +115,8 @@ func withUDPPeer(ctx context.Context, cfg UDPConfig, peer []string, plan *udpPla
 	stop()
 	count, cerr := c.end()
 	if err = errors.Join(err, cerr); err == nil {
-		*row.Mallocs += count.Mallocs
+		own := threadCounts{*row.Mallocs, *row.Switches, row.Calls}.plus(count.threadCounts)
+		row.Mallocs, row.Switches, row.Calls = &own.Mallocs, &own.Switches, own.Calls
 	}
 	return err
 }
@@ -364,7 +367,9 @@ func answerUDP(ctx context.Context, e udpEnd, p *udpPlan, size int) (n udpCount,
 	if err := joinUDP(ctx, e, p, false, size); err != nil {
 		return n, err
 	}
-	before := mallocs()
+	calls := newCallCounter()
+	defer calls.close()
+	before := calls.begin()
 	each := func(b []byte) {
 		n.Messages++
 		if b[0] == udpEcho {
@@ -382,6 +387,6 @@ func answerUDP(ctx context.Context, e udpEnd, p *udpPlan, size int) (n udpCount,
 			break
 		}
 	}
-	n.Mallocs = mallocs() - before
+	n.threadCounts = calls.since(before)
 	return n, nil
 }

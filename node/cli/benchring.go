@@ -113,6 +113,7 @@ var ringColumns = []column[bench.RingRow]{
 		return showRate(r.PerSecond)
 	}},
 	{head: "MALLOCS", right: true, cell: func(r bench.RingRow) string { return showCountOf(r.Mallocs) }},
+	{head: "SYSCALLS", right: true, cell: func(r bench.RingRow) string { return showCountOf(r.Calls) }},
 	{head: "SWITCHES", right: true, wide: true, cell: func(r bench.RingRow) string { return showCountOf(r.Switches) }},
 	{head: "MESSAGES", right: true, wide: true, cell: func(r bench.RingRow) string { return showCount(r.Messages) }},
 }
