@@ -151,6 +151,7 @@ func TestWriterStoppedAtAnyInstructionLeavesWholeMessages(t *testing.T) {
 			if err := syscall.PtraceAttach(x.thread); err != nil {
 				t.Skipf("ptrace is not allowed here: %v", err)
 			}
+			defer x.end()
 			x.stopped(t)
 			ours, began := 0, time.Now()
 			for ours < wanted && time.Since(began) < 15*time.Second {
@@ -172,6 +173,19 @@ func TestWriterStoppedAtAnyInstructionLeavesWholeMessages(t *testing.T) {
 				t.Fatalf("only %d instructions of Offer were seen", ours)
 			}
 		})
+	}
+}
+
+// end kills the process and takes its traced thread off: a process whose traced thread nobody
+// has waited for cannot be waited for itself.
+func (x *dying) end() {
+	x.cmd.Process.Kill()
+	for {
+		var ws syscall.WaitStatus
+		_, err := syscall.Wait4(x.thread, &ws, unix.WALL, nil)
+		if err != syscall.EINTR && (err != nil || ws.Exited() || ws.Signaled()) {
+			return
+		}
 	}
 }
 
