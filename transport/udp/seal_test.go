@@ -162,3 +162,53 @@ func TestUsedUpGroupKeySealsNothing(t *testing.T) {
 		t.Fatal("sealed under a key that is used up")
 	}
 }
+
+// TestPeerThatWasNotHeardForSeveralKeysIsUnderstoodAgain has all that it sends lost meanwhile.
+func TestPeerThatWasNotHeardForSeveralKeysIsUnderstoodAgain(t *testing.T) {
+	for lost := range 20 {
+		s, o := pairOf(t)
+		now := int64(1)
+		seal := func() []byte {
+			b, err := s.seal(now, make([]byte, 200), typeData, []byte("x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+		if _, _, v := o.open(now, seal()); v != Opened {
+			t.Fatal(v)
+		}
+		for range lost {
+			now += int64(RekeyAfter)
+			seal()
+		}
+		_, _, v := o.open(now, seal())
+		if want := lost <= aheadMost; (v == Opened) != want {
+			t.Errorf("%d keys were missed: %v", lost, v)
+		}
+		if v != Opened {
+			continue
+		}
+		now += int64(RekeyAfter)
+		if _, _, v := o.open(now, seal()); v != Opened {
+			t.Errorf("%d keys were missed, and the one after is %v", lost, v)
+		}
+	}
+}
+
+// TestRubbishCostsFewKeys sends generations far ahead that nobody has sealed.
+func TestRubbishCostsFewKeys(t *testing.T) {
+	s, o := pairOf(t)
+	rubbish := make([]byte, 60)
+	rubbish[0], rubbish[1] = typeData, 9
+	for i := range 1000 {
+		o.open(aheadEvery+int64(i), bytes.Clone(rubbish))
+	}
+	if o.aheadAt != aheadEvery {
+		t.Error("each has its key derived")
+	}
+	b, _ := s.seal(aheadEvery, make([]byte, 200), typeData, []byte("x"))
+	if _, _, v := o.open(aheadEvery+2000, b); v != Opened {
+		t.Error("after rubbish a genuine one is", v)
+	}
+}
