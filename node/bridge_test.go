@@ -34,6 +34,8 @@ const bridgeFloor = `
 nodes = ["host-a"]
 [service.second]
 nodes = ["host-b"]
+[service.third]
+nodes = ["host-a"]
 [service.reader]
 nodes = ["host-a", "host-b", "host-c"]
 [service.other]
@@ -41,7 +43,7 @@ nodes = ["host-b"]
 
 [channel.md]
 kind = "broadcast"
-publishers = ["feed", "second"]
+publishers = ["feed", "second", "third"]
 subscribers = ["reader", "other"]
 audit = "digest-all"
 %s
@@ -75,7 +77,7 @@ func newBridgedMesh(t *testing.T, extra string, edit func(*config.Config)) *brid
 	if err != nil {
 		t.Fatal(err)
 	}
-	placed := map[string][]string{"host-a": {"feed", "reader"}, "host-b": {"second", "reader", "other"}, "host-c": {"reader"}}
+	placed := map[string][]string{"host-a": {"feed", "third", "reader"}, "host-b": {"second", "reader", "other"}, "host-c": {"reader"}}
 	for i, name := range []string{"host-a", "host-b", "host-c"} {
 		conf := config.Default()
 		conf.Node.Name, conf.Node.Listen, conf.Node.Roles = name, fmt.Sprintf("127.0.0.%d:0", i+2), []string{config.RoleDirect}
@@ -663,4 +665,34 @@ func TestOrdersGoOnWhereTheirSessionWasCut(t *testing.T) {
 	if opened < 3 {
 		t.Errorf("the path was opened %d times: it was not cut twice", opened)
 	}
+}
+
+// TestCutOfOnePublisherHereLeavesTheOthersOfItsHost cuts it on the reading host, and lifts that.
+func TestCutOfOnePublisherHereLeavesTheOthersOfItsHost(t *testing.T) {
+	m := newBridgedMesh(t, "", nil)
+	s := m.subscriber(1, "md", "reader")
+	p, q := m.publisher(0, "md", "feed"), m.publisher(0, "md", "third")
+	each := func() { s.Poll(100, &s.h) }
+	offer(p, 0, 100, each)
+	offer(q, 0, 100, each)
+	m.until("both are heard", func() bool { return s.hears("feed", 100)() && s.hears("third", 100)() })
+	broker := m.c.hosts[1].direct.broker
+	if _, err := broker.Revoke(t.Context(), direct.Revocation{Channel: "md", Service: "feed", By: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	m.until("the one is cut", func() bool { each(); return s.ended != nil })
+	for k := uint64(100); k < 400; k++ { // for longer than it takes to ask again
+		offer(q, k, k+1, each)
+		time.Sleep(8 * time.Millisecond)
+	}
+	m.until("the other goes on", s.hears("third", 400))
+	if s.lost > 0 || len(s.Lanes()) != 1 {
+		t.Errorf("%d lost, %d lanes", s.lost, len(s.Lanes()))
+	}
+	if err := broker.Restore(t.Context(), "md", "feed", "test"); err != nil {
+		t.Fatal(err)
+	}
+	m.until("the one is back", func() bool { each(); return len(s.Lanes()) == 2 })
+	offer(p, 100, 200, each)
+	m.until("and heard", s.hears("feed", 200))
 }

@@ -344,6 +344,12 @@ func (e *export) heard(p *puller, n *note, datagram []byte) {
 			k.out.sender.Redirect(k.peer, netip.AddrPortFrom(overStream, uint16(k.feedback)))
 			e.b.tell(Fact{Kind: "blocked", Channel: e.name, Service: k.out.from.Service, Node: p.node, Reason: reason.PeerUnreachable, Detail: "no datagram reaches it: the session carries the lane"})
 		}
+	case n.Want != nil: // what it had refused it may take now
+		for _, o := range e.outs {
+			if !slices.ContainsFunc(e.reaches, func(k *reach) bool { return k != nil && k.out == o && k.puller == p }) {
+				e.connect(o, p)
+			}
+		}
 	case n.Gone != nil: // it takes this lane no more
 		if k := p.lanes[n.Gone.ID]; k != nil {
 			e.disconnect(k)

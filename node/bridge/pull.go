@@ -47,6 +47,8 @@ type pull struct {
 	group   *lines.Port // multicast sockets, once a lane is of a group
 	now     int64
 	statAt  int64
+	againAt int64 // when to ask for lanes that were refused here; 0: none was
+	againIn time.Duration
 }
 
 type frame struct {
@@ -381,14 +383,28 @@ func (p *pull) open(ctx context.Context, k *lane) error {
 		return w, err
 	}
 	if l.publisher, err = channel.OpenPublisher(ctx, channel.Options{Channel: p.channel, Dial: attach}); err != nil {
-		p.b.tell(Fact{Kind: "refused", Channel: p.channel, Service: k.Service, Node: p.node, Reason: reason.Of(err, reason.RingUnavailable), Detail: err.Error()})
-		return err
+		// One publisher that may not be here is no reason to end the others.
+		if p.againAt == 0 {
+			p.b.tell(Fact{Kind: "refused", Channel: p.channel, Service: k.Service, Node: p.node, Reason: reason.Of(err, reason.RingUnavailable), Detail: err.Error()})
+		}
+		p.say(&note{Gone: &gone{k.ID}})
+		p.askAgain()
+		return nil
 	}
 	p.ins = append(p.ins, l)
+	p.againAt, p.againIn = 0, 0
 	p.why.Store(nil)
 	p.b.tell(Fact{Kind: "opened", Channel: p.channel, Service: k.Service, Node: p.node})
 	return nil
 }
+
+// askAgain plans to ask for what was refused here, ever more rarely: each refusal is in the trail.
+func (p *pull) askAgain() {
+	p.againIn = min(max(2*p.againIn, time.Second), lanesAgainMost)
+	p.againAt = p.now + int64(p.againIn)
+}
+
+const lanesAgainMost = time.Minute
 
 // join opens sockets of the groups, a line each.
 func (p *pull) join(groups []netip.AddrPort) error {
@@ -470,6 +486,9 @@ func (p *pull) tick() (next int64) {
 		if l.done != nil {
 			l.close(l.done)
 			p.say(&note{Gone: &gone{l.lane.ID}})
+			if l.done.Code != reason.PeerClosed {
+				p.askAgain() // it was shut here, and may come back
+			}
 			p.ins = append(p.ins[:i], p.ins[i+1:]...)
 			i--
 		}
@@ -477,6 +496,10 @@ func (p *pull) tick() (next int64) {
 	if p.now >= p.statAt {
 		p.statAt = p.now + statEvery
 		p.note()
+	}
+	if p.againAt != 0 && p.now >= p.againAt {
+		p.askAgain() // until a lane comes and stays
+		p.say(&note{Want: p.want})
 	}
 	return next
 }
