@@ -33,7 +33,7 @@ type export struct {
 	port   *lines.Port
 
 	sub       *channel.Subscriber
-	represent func(context.Context, []End) error
+	represent atomic.Pointer[func(context.Context, []End) error] // of the newest attachment
 	handler   channel.Handler
 	outs      []*outLane
 	pullers   []*puller
@@ -130,7 +130,9 @@ func (e *export) open(ctx context.Context, ends []End) error {
 	e.spec = r.Channels[e.name]
 	attach := func(context.Context) (*channel.Wire, error) {
 		w, represent, err := e.b.deps.Local.Attach(policy.Subscribe, ends)
-		e.represent = represent
+		if err == nil {
+			e.represent.Store(&represent)
+		}
 		return w, err
 	}
 	var err error
@@ -408,7 +410,7 @@ func (e *export) representAll() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), silentCut)
 	defer cancel()
-	if err := e.represent(ctx, ends); err != nil {
+	if err := (*e.represent.Load())(ctx, ends); err != nil {
 		e.b.deps.Log.Warn("the direct node does not answer", "channel", e.name, "err", err)
 	}
 }
