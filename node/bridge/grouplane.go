@@ -19,11 +19,13 @@ type groupLane struct {
 	public ed25519.PublicKey
 	next   *udp.Secret // is being given to the members; nil: none is due
 	nextAt int64       // when it is used, whoever has said to hold it
+	due    bool        // somebody has left who knows the newest key
 }
 
 // epochWithin is how long members may take to say that they hold the next key. After that
-// it is used: who left must not read on because somebody is slow.
-const epochWithin = int64(500 * time.Millisecond)
+// it is used: who left must not read on because somebody is slow. Who leaves while a key is
+// on its way has that one too, so a further one follows: both together stay below 1 s.
+const epochWithin = int64(400 * time.Millisecond)
 
 // open makes the sender, for a group if the channel has one.
 func (o *outLane) open(cfg udp.SenderConfig) (err error) {
@@ -68,10 +70,11 @@ func (o *outLane) describe(l *lane) {
 	l.ID = g.sender
 }
 
-// left makes a new key due when a member has gone: it knows the old one.
+// left makes a new key due when a member has gone: it knows the newest one. Of all that
+// leave in one turn it is the same.
 func (o *outLane) left() {
-	if o.group != nil && o.group.next == nil {
-		o.renew()
+	if o.group != nil {
+		o.group.due = true
 	}
 }
 
@@ -79,7 +82,7 @@ func (o *outLane) left() {
 func (o *outLane) renew() {
 	g := o.group
 	s := newSecret()
-	g.next, g.nextAt = &s, o.e.now+epochWithin
+	g.next, g.nextAt, g.due = &s, o.e.now+epochWithin, false
 	for _, k := range o.e.reaches {
 		if k != nil && k.out == o {
 			k.pending = g.epoch + 1
@@ -95,7 +98,7 @@ func (o *outLane) keepEpoch() {
 		return
 	}
 	if g.next == nil {
-		if o.sender.Stale(o.e.now) {
+		if g.due || o.sender.Stale(o.e.now) {
 			o.renew()
 		}
 		return

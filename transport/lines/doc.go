@@ -23,9 +23,19 @@
 //
 //   - A length from the kernel is held against the buffer before it is used.
 //   - Send, Flush, Receive and Wait allocate nothing.
-//   - Ring may be called from anywhere until Close; everything else belongs to one goroutine.
+//   - Ring may be called from anywhere at any time, Stats and Offload too; everything else
+//     belongs to one goroutine.
+//   - An address that a line's family cannot be given is not sent to: no datagram leaves for
+//     another place than was said.
 //
-// No locks. Limits: batchMax datagrams per call; gsoBytesMax and gsoSegmentsMax per run.
+// Locks: Port.ringMu, alone. Limits: batchMax datagrams per call; gsoBytesMax and gsoSegmentsMax per run.
+//
+// A Wait may be for less than a millisecond (a repair is asked for after some 50 to 200 us):
+// that is the deadline of a wait for sockets, in the kernel's high-resolution timers, and
+// not a sleep between two looks; nothing here looks again and again with sleeps between.
+//
+// Groups are IPv4 only, and their datagrams stay in the line's own network unless Hops says
+// more, since a feed that leaves its network by mistake is a leak.
 //
 // Decisions: own system calls and not net.UDPConn's, which cost two context switches more
 // per message on a small machine, and have no batches. Not io_uring: many floors forbid it.

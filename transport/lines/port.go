@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -26,13 +27,17 @@ type Config struct {
 	SocketBytes   int           // asked of the kernel for each socket and way; 0: 4 MiB
 	BusyPoll      time.Duration // SO_BUSY_POLL: how long the kernel asks the card before it sleeps; 0: not
 	NoOffload     bool          // neither GSO nor GRO
+	Hops          int           // that a datagram to a group may take; 0: 1, the network of the line itself
 }
 
 // Port is the sockets of one end.
 type Port struct {
 	lines []*line
-	bell  int // eventfd of this process alone
+	bell  int // eventfd of this process alone; Wait's
 	polls [2*LinesMax + 2]unix.PollFd
+
+	ringMu sync.Mutex // guards rung; alone. Held for an eventfd's write, which never waits.
+	rung   int        // the bell as Ring has it; -1 after Close
 
 	stats stats
 }
@@ -66,7 +71,7 @@ type line struct {
 	six  bool
 
 	gso, gro, busy bool
-	noGSO          string
+	noGSO          atomic.Pointer[string] // why not; nil: it is on
 	recvBytes      int
 	drops          uint32 // the kernel's count, as last seen
 	in             inBatch
@@ -78,11 +83,12 @@ func Open(cfg Config) (*Port, error) {
 	if len(cfg.Addresses) == 0 || len(cfg.Addresses) > LinesMax {
 		return nil, fmt.Errorf("%d lines, 1 to %d are legal", len(cfg.Addresses), LinesMax)
 	}
-	p := &Port{bell: -1}
+	p := &Port{bell: -1, rung: -1}
 	var err error
 	if p.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return nil, fmt.Errorf("lines: %w", err)
 	}
+	p.rung = p.bell
 	for _, a := range cfg.Addresses {
 		l, err := bind(cfg, a)
 		if err != nil {
@@ -134,6 +140,9 @@ func newLine(cfg Config, f *os.File, at netip.AddrPort) (*line, error) {
 	l.recvBytes, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
 	if !l.six {
 		_ = unix.SetsockoptInet4Addr(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_IF, at.Addr().As4())
+		if cfg.Hops > 0 {
+			_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_TTL, cfg.Hops)
+		}
 	}
 	if us := cfg.BusyPoll.Microseconds(); us > 0 {
 		l.busy = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUSY_POLL, int(us)) == nil
@@ -179,20 +188,30 @@ func (p *Port) Wait(d time.Duration, groups *Port, other int) {
 	}
 }
 
-// Ring ends a Wait, or the next one.
+// Ring ends a Wait, or the next one. After Close it does nothing: the descriptor may be
+// somebody else's by then.
 func (p *Port) Ring() {
+	p.ringMu.Lock()
+	defer p.ringMu.Unlock()
+	if p.rung < 0 {
+		return
+	}
 	one := uint64(1)
-	_, _, _ = syscall.RawSyscall(unix.SYS_WRITE, uintptr(p.bell), uintptr(unsafe.Pointer(&one)), 8) // full: it rings already
+	_, _, _ = syscall.RawSyscall(unix.SYS_WRITE, uintptr(p.rung), uintptr(unsafe.Pointer(&one)), 8) // full: it rings already
 }
 
 // Close gives the sockets back.
 func (p *Port) Close() error {
+	p.ringMu.Lock()
+	p.rung = -1
+	p.ringMu.Unlock()
 	var errs []error
 	for _, l := range p.lines {
 		errs = append(errs, l.file.Close())
 	}
 	if p.bell >= 0 {
 		errs = append(errs, unix.Close(p.bell))
+		p.bell = -1
 	}
 	return errors.Join(errs...)
 }
@@ -204,21 +223,37 @@ func (p *Port) Stats() Stats {
 	if len(p.lines) > 0 {
 		l := p.lines[0]
 		s.GRO, s.BusyPoll, s.RecvBytes = l.gro, l.busy, l.recvBytes
+		s.NoGSO = l.whyNoGSO()
+		s.GSO = s.NoGSO == ""
 	}
 	return s
 }
 
-// Offload tells whether runs are sent as one, and why not. It belongs to the port's goroutine.
+// Offload tells whether runs are sent as one, and why not.
 func (p *Port) Offload() (gso bool, why string) {
 	if len(p.lines) == 0 {
 		return false, "no line"
 	}
-	return p.lines[0].gso, p.lines[0].noGSO
+	why = p.lines[0].whyNoGSO()
+	return why == "", why
+}
+
+func (l *line) whyNoGSO() string {
+	if why := l.noGSO.Load(); why != nil {
+		return *why
+	}
+	return ""
+}
+
+// sendSingly gives up runs for good.
+func (l *line) sendSingly(why string) {
+	l.gso = false
+	l.noGSO.Store(&why)
 }
 
 // Groups joins a multicast group for each line, on the interface that has its address.
 func (p *Port) Groups(cfg Config, groups []netip.AddrPort) (*Port, error) {
-	g := &Port{bell: -1}
+	g := &Port{bell: -1, rung: -1}
 	for i, to := range groups[:min(len(groups), len(p.lines))] {
 		l, err := join(cfg, to, p.lines[i].at.Addr())
 		if err != nil {

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func open(t testing.TB, edit func(*Config), addresses ...string) *Port {
@@ -240,7 +242,7 @@ func TestGSOIsGivenUpAfterEIO(t *testing.T) {
 	a, b := open(t, nil, "127.0.0.1"), open(t, nil, "127.0.0.1")
 	l := a.lines[0]
 	if !l.gso {
-		t.Skip(l.noGSO)
+		t.Skip(l.whyNoGSO())
 	}
 	for k := range 6 { // as flush does after EIO of the second header
 		length := 100
@@ -259,5 +261,80 @@ func TestGSOIsGivenUpAfterEIO(t *testing.T) {
 	got, _ := collect(t, b, 6)
 	if len(got) != 6 || !bytes.Equal(got[5], message(5, 100)) || a.Stats().Segments != 0 {
 		t.Error(len(got), a.Stats())
+	}
+}
+
+func TestAddressOfAnotherFamilyIsNotSentAnywhere(t *testing.T) {
+	p := open(t, nil, "127.0.0.1")
+	for _, to := range []string{"[::1]:9", "[fe80::1]:9"} {
+		p.Send(0, netip.MustParseAddrPort(to), []byte("x"))
+	}
+	p.Send(0, netip.AddrPort{}, []byte("x"))
+	p.Flush()
+	if s := p.Stats(); s.Unsent != 3 || s.Sent != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestRingAfterCloseTouchesNobodysDescriptor rings from elsewhere while the port closes and
+// its descriptor's number is given to a pipe.
+func TestRingAfterCloseTouchesNobodysDescriptor(t *testing.T) {
+	rounds := 0
+	for range 50 {
+		p := open(t, nil, "127.0.0.1")
+		stop, done := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(done)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					p.Ring()
+				}
+			}
+		}()
+		bell := p.bell
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+		var fds [2]int
+		if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+			t.Fatal(err)
+		}
+		read, err := unix.FcntlInt(uintptr(fds[0]), unix.F_DUPFD_CLOEXEC, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = unix.Close(fds[0])
+		again, err := unix.FcntlInt(uintptr(fds[1]), unix.F_DUPFD_CLOEXEC, bell) // mostly the number that Ring has known
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again == bell || fds[1] == bell {
+			rounds++
+		}
+		p.Ring()
+		time.Sleep(time.Millisecond)
+		var b [16]byte
+		n, err := unix.Read(read, b[:])
+		close(stop)
+		<-done
+		if n > 0 || err != unix.EAGAIN {
+			t.Fatalf("%d bytes were written to a stranger's descriptor, %v", n, err)
+		}
+		for _, fd := range []int{read, fds[1], again} {
+			_ = unix.Close(fd)
+		}
+	}
+	if rounds == 0 {
+		t.Error("the descriptor's number was never given anew")
+	}
+}
+
+func TestStatsTellWhyNothingIsSentInRuns(t *testing.T) {
+	p := open(t, func(c *Config) { c.NoOffload = true }, "127.0.0.1")
+	if s := p.Stats(); s.GSO || s.NoGSO != "switched off" {
+		t.Errorf("%+v", s)
 	}
 }

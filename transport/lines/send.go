@@ -44,9 +44,10 @@ func (b *outBatch) init(bytes int) {
 }
 
 // Send takes a datagram for a line. It leaves at Flush, or when a batch is full. One that is
-// empty, too long, or for a line that is not there, is not sent, and counted.
+// empty, too long, for a line that is not there, or for an address of a family that the line
+// does not speak, is not sent, and counted.
 func (p *Port) Send(number int, to netip.AddrPort, b []byte) {
-	if number >= len(p.lines) || len(b) == 0 || len(b) > p.lines[number].out.bytes {
+	if number >= len(p.lines) || len(b) == 0 || len(b) > p.lines[number].out.bytes || !p.lines[number].speaks(to.Addr()) {
 		p.stats.unsent.Add(1)
 		return
 	}
@@ -86,7 +87,7 @@ func (l *line) flush() {
 			continue
 		}
 		if errno == unix.EIO && l.gso && o.counts[at] > 1 { // a card that cannot: once more, singly
-			l.gso, l.noGSO = false, "a send said EIO"
+			l.sendSingly("a send said EIO")
 			l.again(at)
 			return
 		}
@@ -157,6 +158,9 @@ func (l *line) pack() (headers int) {
 	return headers
 }
 
+// speaks tells whether an address is one that the socket's family can be given.
+func (l *line) speaks(a netip.Addr) bool { return l.six && a.IsValid() || a.Is4() || a.Is4In6() }
+
 // name writes an address as the socket's family wants it.
 func (l *line) name(sa *unix.RawSockaddrInet6, to netip.AddrPort) uint32 {
 	port := [2]byte{byte(to.Port() >> 8), byte(to.Port())}
@@ -167,11 +171,7 @@ func (l *line) name(sa *unix.RawSockaddrInet6, to netip.AddrPort) uint32 {
 	}
 	four := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
 	four.Family = unix.AF_INET
-	if a := to.Addr().Unmap(); a.Is4() {
-		four.Addr = a.As4()
-	} else {
-		four.Addr = [4]byte{}
-	}
+	four.Addr = to.Addr().As4() // Send has let no other in
 	*(*[2]byte)(unsafe.Pointer(&four.Port)) = port
 	return unix.SizeofSockaddrInet4
 }
@@ -179,22 +179,22 @@ func (l *line) name(sa *unix.RawSockaddrInet6, to netip.AddrPort) uint32 {
 // offload asks the kernel for GSO and GRO.
 func (l *line) offload(cfg Config) {
 	if cfg.NoOffload {
-		l.noGSO = "switched off"
+		l.sendSingly("switched off")
 		return
 	}
 	l.gro = unix.SetsockoptInt(int(l.fd), unix.IPPROTO_UDP, udpGRO, 1) == nil
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
-		l.noGSO = err.Error()
+		l.sendSingly(err.Error())
 		return
 	}
 	release := unix.ByteSliceToString(name.Release[:])
 	if manglesGSO(release) {
-		l.noGSO = "kernel " + release + " mangles headers"
+		l.sendSingly("kernel " + release + " mangles headers")
 		return
 	}
 	if _, err := unix.GetsockoptInt(int(l.fd), unix.IPPROTO_UDP, udpSegment); err != nil {
-		l.noGSO = "the kernel has none"
+		l.sendSingly("the kernel has none")
 		return
 	}
 	l.gso = true
