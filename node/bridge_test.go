@@ -37,7 +37,7 @@ nodes = ["host-b"]
 [service.third]
 nodes = ["host-a"]
 [service.reader]
-nodes = ["host-a", "host-b", "host-c"]
+nodes = ["host-a", "host-b", "host-c", "host-d"]
 [service.other]
 nodes = ["host-b"]
 
@@ -68,6 +68,11 @@ type bridgedMesh struct {
 
 func newBridgedMesh(t *testing.T, extra string, edit func(*config.Config)) *bridgedMesh {
 	t.Helper()
+	return newBridgedMeshOf(t, 3, extra, edit)
+}
+
+func newBridgedMeshOf(t *testing.T, hosts int, extra string, edit func(*config.Config)) *bridgedMesh {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "mesh")
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	if os.Getenv("FIRE_TEST_LOG") != "" {
@@ -77,8 +82,8 @@ func newBridgedMesh(t *testing.T, extra string, edit func(*config.Config)) *brid
 	if err != nil {
 		t.Fatal(err)
 	}
-	placed := map[string][]string{"host-a": {"feed", "third", "reader"}, "host-b": {"second", "reader", "other"}, "host-c": {"reader"}}
-	for i, name := range []string{"host-a", "host-b", "host-c"} {
+	placed := map[string][]string{"host-a": {"feed", "third", "reader"}, "host-b": {"second", "reader", "other"}, "host-c": {"reader"}, "host-d": {"reader"}}
+	for i, name := range []string{"host-a", "host-b", "host-c", "host-d"}[:hosts] {
 		conf := config.Default()
 		conf.Node.Name, conf.Node.Listen, conf.Node.Roles = name, fmt.Sprintf("127.0.0.%d:0", i+2), []string{config.RoleDirect}
 		conf.Services, conf.Programs = map[string]agent.Service{}, map[string]direct.Program{}
@@ -110,7 +115,7 @@ func newBridgedMesh(t *testing.T, extra string, edit func(*config.Config)) *brid
 	m.until("every host has the floor", func() bool {
 		for _, h := range c.hosts {
 			v := h.agent.View()
-			if v == nil || len(v.State.Channels) != 3 || len(v.State.Nodes) != 3 || !h.agent.Joined() {
+			if v == nil || len(v.State.Channels) != 3 || len(v.State.Nodes) != hosts || !h.agent.Joined() {
 				return false
 			}
 			for _, n := range v.State.Nodes {
@@ -300,6 +305,11 @@ func TestGroupReachesEveryHostOnce(t *testing.T) {
 	m.until("the first epoch is told", func() bool { return path(0, "to").Epochs == 1 })
 	c.Close()
 	m.until("there is a new epoch", func() bool { return path(0, "to").Epochs == 2 })
+	for _, h := range m.c.hosts[:2] {
+		if s := h.direct.bridge.Paths(); len(s) != 1 {
+			t.Errorf("%+v", s)
+		}
+	}
 	offer(p, 2000, 4000, func() { b.Poll(100, &b.h) })
 	m.until("b hears on", b.hears("feed", 4000))
 	if b.lost > 0 {
@@ -364,6 +374,8 @@ func TestBlockedDatagramsGoOverTheSession(t *testing.T) {
 			if !told {
 				t.Error("the trail does not say that the path is blocked")
 			}
+			m.hear("127.0.0.3")
+			goesBack(t, m, p, s, before+2000)
 		})
 	}
 }
@@ -378,6 +390,42 @@ func (m *bridgedMesh) deafen(host string) (n int) {
 		}
 		m.drop(fd)
 	})
+}
+
+// hear takes back what deafen did.
+func (m *bridgedMesh) hear(host string) {
+	m.sockets(host, func(fd, _ int) { _ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) })
+}
+
+// goesBack publishes from k on until datagrams carry the channel at both ends again.
+func goesBack(t *testing.T, m *bridgedMesh, p *channel.Publisher, s *listener, k uint64) {
+	t.Helper()
+	m.until("datagrams carry it again at both ends", func() bool {
+		offer(p, k, k+10, func() { s.Poll(100, &s.h) })
+		k += 10
+		back := 0
+		for _, h := range m.c.hosts[:2] {
+			for _, x := range h.direct.bridge.Paths() {
+				if x.Node != "host-c" && x.Node != "" && x.Service == "feed" && x.Path != "quic" {
+					back++
+				}
+			}
+		}
+		return back >= 2
+	})
+	m.until("and it hears everything", s.hears("feed", k))
+	if s.lost > 0 {
+		t.Errorf("%d lost", s.lost)
+	}
+	for _, h := range m.c.hosts[:2] {
+		told := false
+		for _, e := range h.direct.trail.Last() {
+			told = told || e.Kind == "path_cleared"
+		}
+		if !told {
+			t.Errorf("the trail of %s does not say that it is clear", h.self.Name)
+		}
+	}
 }
 
 // drop makes a socket forget all that comes.

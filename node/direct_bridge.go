@@ -50,9 +50,9 @@ type bridged struct{ broker *direct.Broker }
 
 func (l bridged) Subscribed() ([]string, <-chan struct{}) { return l.broker.Subscribed() }
 
-func (l bridged) Attach(side policy.Side, ends []bridge.End) (*channel.Wire, func(context.Context, []bridge.End) error, error) {
+func (l bridged) Attach(ctx context.Context, side policy.Side, ends []bridge.End) (*channel.Wire, func(context.Context, []bridge.End) error, error) {
 	far := &direct.Far{Side: side, Ends: farEnds(ends)}
-	w, err := l.broker.AttachFar(far)
+	w, err := l.broker.AttachFar(ctx, far)
 	return w, func(ctx context.Context, ends []bridge.End) error { return l.broker.Represent(ctx, far, farEnds(ends)) }, err
 }
 

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -23,8 +24,8 @@ type End struct{ Service, Node string }
 // Local is the direct node of this host.
 type Local interface {
 	// Attach gives a way to attach as somebody of another host: as the one publisher, or as
-	// all the subscribers. Represent changes who they are.
-	Attach(side policy.Side, ends []End) (wire *channel.Wire, represent func(context.Context, []End) error, err error)
+	// all the subscribers. Represent changes who they are. It may wait for a place until ctx ends.
+	Attach(ctx context.Context, side policy.Side, ends []End) (wire *channel.Wire, represent func(context.Context, []End) error, err error)
 	// Subscribed names the channels that programs of this host read now; its second result
 	// is closed when that has changed.
 	Subscribed() (channels []string, changed <-chan struct{})
@@ -57,16 +58,6 @@ type Deps struct {
 	Log      *slog.Logger
 }
 
-// Fact is something that the audit trail is told.
-type Fact struct {
-	Kind    string // opened, blocked, lost, closed, refused
-	Channel string
-	Service string
-	Node    string
-	Detail  string
-	Reason  reason.Code
-}
-
 // Bridge carries channels between this host and others.
 type Bridge struct {
 	cfg   Config
@@ -78,17 +69,20 @@ type Bridge struct {
 
 	work  sync.WaitGroup
 	links links
+	facts facts
 
 	mu      sync.Mutex // guards what follows; alone
 	exports map[string]*export
 	pulls   map[pullKey]*pull
-	serving int
+	share   share
+	beyond  int              // channels and hosts that peers_max leaves out
 	calling map[*puller]bool // whose calls are served
 }
 
 // New checks the lines. It starts nothing.
 func New(cfg Config, deps Deps) (*Bridge, error) {
-	b := &Bridge{cfg: cfg, deps: deps, changed: make(chan struct{}, 1), exports: map[string]*export{}, pulls: map[pullKey]*pull{}, calling: map[*puller]bool{}}
+	b := &Bridge{cfg: cfg, deps: deps, changed: make(chan struct{}, 1), exports: map[string]*export{}, pulls: map[pullKey]*pull{}, calling: map[*puller]bool{},
+		share: newShare(), facts: facts{hosts: map[string]*telling{}}}
 	for _, l := range cfg.Lines {
 		a, err := netip.ParseAddr(l)
 		if err != nil {
@@ -118,6 +112,9 @@ func (b *Bridge) Run(ctx context.Context) error {
 	defer b.links.close()
 	again := time.NewTimer(0)
 	defer again.Stop()
+	untold := time.NewTicker(untoldEvery)
+	defer untold.Stop()
+	defer b.tellUntold()
 	for {
 		names, demand := b.deps.Local.Subscribed()
 		if next := b.reconcile(ctx, names, time.Now()); next > 0 {
@@ -125,6 +122,8 @@ func (b *Bridge) Run(ctx context.Context) error {
 		}
 		select {
 		case <-again.C:
+		case <-untold.C:
+			b.tellUntold()
 		case <-b.changed:
 			b.enforce()
 		case <-demand:
@@ -141,19 +140,10 @@ func (b *Bridge) Run(ctx context.Context) error {
 // and each host that may publish on it. What a reader of orders has not read is kept for the
 // next one, so a pull outlives it for as long. It returns when to come again; 0: no need.
 func (b *Bridge) reconcile(ctx context.Context, names []string, now time.Time) (next time.Duration) {
-	wanted := map[pullKey]string{}
 	r := b.rules.Load()
-	if r != nil {
-		for _, name := range names {
-			for node, h := range r.Hosts {
-				if r.publishes(name, node) && len(wanted) < b.cfg.PeersMax {
-					wanted[pullKey{name, node}] = h.Address
-				}
-			}
-		}
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	wanted := b.wanted(r, names)
 	for k, p := range b.pulls {
 		at, ok := wanted[k]
 		if ok && at == p.address {
@@ -184,6 +174,42 @@ func (b *Bridge) reconcile(ctx context.Context, names []string, now time.Time) (
 		}
 	}
 	return next
+}
+
+// wanted is which channels are to come from where, with the address. Beyond peers_max those
+// that come already stay, and then the order of the names decides, so that none goes to and fro.
+func (b *Bridge) wanted(r *Rules, names []string) map[pullKey]string {
+	out := map[pullKey]string{}
+	if r == nil {
+		return out
+	}
+	var all []pullKey
+	for _, name := range names {
+		for node := range r.Hosts {
+			if r.publishes(name, node) {
+				all = append(all, pullKey{name, node})
+			}
+		}
+	}
+	slices.SortFunc(all, func(x, y pullKey) int {
+		old := func(k pullKey) int {
+			if b.pulls[k] != nil {
+				return 0
+			}
+			return 1
+		}
+		return cmp.Or(cmp.Compare(old(x), old(y)), cmp.Compare(x.channel, y.channel), cmp.Compare(x.node, y.node))
+	})
+	for _, k := range all[:min(len(all), b.cfg.PeersMax)] {
+		out[k] = r.Hosts[k.node].Address
+	}
+	if beyond := len(all) - len(out); beyond != b.beyond {
+		if b.beyond = beyond; beyond > 0 {
+			b.deps.Log.Error("not every channel that is read here is asked for: raise peers_max in [bridge]", "left_out", beyond, "peers_max", b.cfg.PeersMax,
+				"first", all[len(out)].channel, "node", all[len(out)].node)
+		}
+	}
+	return out
 }
 
 // publishes tells whether some service of a node may publish on a channel, or call.
@@ -244,31 +270,15 @@ func (b *Bridge) serve(ctx context.Context, s transport.Session) {
 		if err != nil {
 			return
 		}
-		if !b.enter() {
+		if !b.enter(s.Peer().Name) {
 			st.Cancel(reason.TooManyStreams)
 			continue
 		}
 		streams.Go(func() {
-			defer b.leave()
+			defer b.leave(s.Peer().Name)
 			b.answer(ctx, s, st)
 		})
 	}
-}
-
-func (b *Bridge) enter() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.serving >= b.cfg.PeersMax {
-		return false
-	}
-	b.serving++
-	return true
-}
-
-func (b *Bridge) leave() {
-	b.mu.Lock()
-	b.serving--
-	b.mu.Unlock()
 }
 
 // answer serves one want.
@@ -348,11 +358,6 @@ func (b *Bridge) exportOf(ctx context.Context, name string, p *puller) (*export,
 			return nil, &reason.Error{Code: reason.Shutdown, Detail: "the direct node stops"}
 		}
 	}
-}
-
-func (b *Bridge) tell(f Fact) {
-	b.deps.Log.Info("bridge "+f.Kind, "channel", f.Channel, "svc", f.Service, "node", f.Node, "reason", f.Reason.String(), "detail", f.Detail)
-	b.deps.Tell(f)
 }
 
 // addresses are where this host's sockets are bound for a session.

@@ -46,21 +46,22 @@ type crossings struct {
 
 // crossing is one caller's pair.
 type crossing struct {
-	of       *crossings
-	id       uint32
-	service  string // that calls
-	caller   io.Closer
-	pair     *channel.Pair
-	sender   *udp.Sender
-	peer     *udp.Peer
-	receiver *udp.Receiver
-	to       [udp.LinesMax]netip.AddrPort
-	sends    uint32 // index of the stream that goes from here
-	over     bool   // over the session's stream: no datagram gets through
-	began    int64
-	closing  int64 // since when no more comes from the pair; 0: not
-	done     *reason.Error
-	each     func(typ uint16, b []byte)
+	of                *crossings
+	id                uint32
+	service           string // that calls
+	caller            io.Closer
+	pair              *channel.Pair
+	sender            *udp.Sender
+	peer              *udp.Peer
+	receiver          *udp.Receiver
+	to                [udp.LinesMax]netip.AddrPort
+	window, datagrams int
+	sends             uint32 // index of the stream that goes from here
+	detour            detour
+	began             int64
+	closing           int64 // since when no more comes from the pair; 0: not
+	done              *reason.Error
+	each              func(typ uint16, b []byte)
 
 	// The pair's reading side is handed to and fro between the loop and the watcher.
 	rest    chan struct{} // the watcher's turn
@@ -76,8 +77,17 @@ func indexes(id uint32) (requests, responses uint32) { return 2 * id, 2*id + 1 }
 
 // begin starts to carry a pair. The side of the callers sends requests.
 func (c *crossings) begin(l *lane, pair *channel.Pair, caller io.Closer, to []netip.AddrPort, requests bool) error {
-	x := &crossing{of: c, id: l.ID, service: l.Service, caller: caller, pair: pair, began: c.now, rest: make(chan struct{}, 1), watched: make(chan struct{})}
+	x := &crossing{of: c, id: l.ID, service: l.Service, window: l.Window, datagrams: l.Datagrams, caller: caller, pair: pair, began: c.now, rest: make(chan struct{}, 1), watched: make(chan struct{})}
 	copy(x.to[:], to)
+	if no := c.b.claim(c.node, x.bytes()); no != nil {
+		return no
+	}
+	begun := false
+	defer func() {
+		if !begun {
+			c.b.release(c.node, x.bytes())
+		}
+	}()
 	there, back := indexes(l.ID)
 	send, listen := 0, 2
 	if !requests {
@@ -109,11 +119,15 @@ func (c *crossings) begin(l *lane, pair *channel.Pair, caller io.Closer, to []ne
 			x.done = reason.New(reason.RingCorrupt, "a request found no room that was there") // cannot be: Room was asked
 		}
 	}
+	begun = true
 	x.ready.Store(true)
 	go x.watch()
 	c.all = append(c.all, x)
 	return nil
 }
+
+// bytes is the memory for what is on its way.
+func (x *crossing) bytes() int { return 2 * x.window * x.datagrams }
 
 // watch sleeps for the pair when the loop lets it.
 func (x *crossing) watch() {
@@ -129,10 +143,13 @@ func (x *crossing) watch() {
 // Send is the udp.Out of both streams.
 func (x *crossing) Send(line int, to netip.AddrPort, b []byte) {
 	switch {
-	case !x.over:
+	case !x.detour.on:
 		x.of.port.Send(line, to, b)
 	case line == 0:
 		x.of.carry(b)
+		if x.detour.probe(x.of.now) {
+			x.of.port.Send(0, to, b)
+		}
 	}
 }
 
@@ -167,6 +184,7 @@ func (x *crossing) close(why *reason.Error) {
 	close(x.rest)
 	<-x.watched
 	_ = x.pair.Close() // nothing is to be done about it
+	x.of.b.release(x.of.node, x.bytes())
 	if x.caller != nil {
 		_ = x.caller.Close()
 	}
@@ -232,33 +250,54 @@ func (x *crossing) judge() {
 		x.done = &reason.Error{Code: reason.PeerClosed, Detail: "the other end on " + c.node + " has ended"}
 	case x.closing != 0 && (x.sender.Drained() || c.now-x.closing > int64(lingerAfter)):
 		x.done = &reason.Error{Code: reason.PeerClosed, Detail: "the pair has ended here"}
-	case !x.over && silent:
+	case !x.detour.on && silent:
 		c.say(&note{Blocked: &blocked{x.id}})
-		x.detour()
+		x.block()
+	case x.detour.ask(c.now):
+		c.say(&note{Clear: &clearing{ID: x.id}})
 	}
 }
 
-// detour lets the session carry the crossing.
-func (x *crossing) detour() {
-	if x.over {
+// clear goes back to datagrams, if they come here.
+func (x *crossing) clear(c *clearing) {
+	over, answer := x.detour.agree(x.of.now, c)
+	if answer {
+		x.of.say(&note{Clear: &clearing{x.id, true}})
+	}
+	if !over {
 		return
 	}
-	x.over = true
+	x.of.b.tell(Fact{Kind: "cleared", Channel: x.of.channel, Service: x.service, Node: x.of.node, Detail: "datagrams carry the calls again"})
+}
+
+// block lets the session carry the crossing.
+func (x *crossing) block() {
+	if !x.detour.begin(x.of.now) {
+		return
+	}
 	x.of.b.tell(Fact{Kind: "blocked", Channel: x.of.channel, Service: x.service, Node: x.of.node, Reason: reason.PeerUnreachable, Detail: "no datagram gets through: the session carries the calls"})
 }
 
+// datagram is one that came by UDP.
 func (c *crossings) datagram(line int, b []byte) {
+	if x, v := c.input(line, b); x != nil && v == udp.Opened {
+		x.detour.saw(c.now)
+	}
+}
+
+func (c *crossings) input(line int, b []byte) (*crossing, udp.Verdict) {
 	i, ok := udp.Index(b)
 	if !ok {
-		return
+		return nil, udp.Malformed
 	}
 	x := c.find(i / 2)
 	switch {
 	case x == nil:
+		return nil, udp.Malformed
 	case i == x.sends: // what the other host says of it
-		x.sender.Input(c.now, x.peer, b)
+		return x, x.sender.Input(c.now, x.peer, b)
 	default:
-		x.receiver.Input(c.now, line, b)
+		return x, x.receiver.Input(c.now, line, b)
 	}
 }
 
@@ -297,7 +336,7 @@ func (c *crossings) note() {
 		s := PathState{Channel: c.channel, Way: "calls", Node: c.node, Service: x.service, Path: "udp", Lines: c.port.Lines(), Messages: sent.Messages + st.Messages,
 			Packet: peer.Packet, Repaired: sent.Repaired + st.Naks, Refused: st.Forged + st.Malformed + st.Unexpected + peer.Refused, Unsent: c.port.Stats().Unsent,
 			Dropped: c.port.Stats().Dropped, Second: st.Repeated + st.Duplicates, RTT: time.Duration(peer.RTT), Since: c.since}
-		if x.over {
+		if x.detour.on {
 			s.Path = "quic"
 		}
 		out = append(out, s)
@@ -310,7 +349,11 @@ func (c *crossings) heard(n *note) bool {
 	switch {
 	case n.Blocked != nil:
 		if x := c.find(n.Blocked.ID); x != nil {
-			x.detour()
+			x.block()
+		}
+	case n.Clear != nil:
+		if x := c.find(n.Clear.ID); x != nil {
+			x.clear(n.Clear)
 		}
 	case n.Gone != nil:
 		if x := c.find(n.Gone.ID); x != nil && x.done == nil && x.closing == 0 {
@@ -326,8 +369,8 @@ func (c *crossings) heard(n *note) bool {
 func (b *Bridge) serveCalls(ctx context.Context, p *puller, ends []End) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	dial := func(context.Context) (*channel.Wire, error) {
-		w, _, err := b.deps.Local.Attach(policy.Subscribe, ends)
+	dial := func(ctx context.Context) (*channel.Wire, error) {
+		w, _, err := b.deps.Local.Attach(ctx, policy.Subscribe, ends)
 		return w, err
 	}
 	server, err := channel.OpenServer(ctx, channel.Options{Channel: p.want.Channel, Dial: dial})
@@ -391,7 +434,7 @@ func (c *crossings) serve(ctx context.Context, p *puller, frames <-chan frame, p
 			case !ok:
 				return nil // the other host has ended it
 			case f.datagram != nil:
-				c.datagram(0, f.datagram)
+				c.input(0, f.datagram)
 			case !c.heard(f.note):
 				return reason.New(reason.FrameMalformed, "%s says what only this side may", c.node)
 			}
@@ -421,17 +464,14 @@ func (c *crossings) offer(pair *channel.Pair) error {
 	}
 	c.lastID++
 	n := min(len(c.want.To), c.port.Lines())
-	l := &lane{ID: c.lastID, Service: pair.Peer, From: c.port.At()[:n], Datagrams: c.b.cfg.DatagramBytes, Window: callWindow, Salt: newSalt(), Stream: newSalt()}
+	l := &lane{ID: c.lastID, Service: pair.Peer, From: c.port.At()[:n], Datagrams: c.b.cfg.DatagramBytes, Window: c.b.cfg.callWindow(), Salt: newSalt(), Stream: newSalt()}
 	if err := c.begin(l, pair, nil, c.want.To[:n], true); err != nil {
-		return errors.Join(err, pair.Close())
+		c.refuse(l.Service, reason.Of(err, reason.RingUnavailable), err.Error())
+		return pair.Close()
 	}
 	c.say(&note{Lane: l})
 	return nil
 }
-
-// callWindow is packets of each stream of a crossing: calls wait for answers, so few are
-// under way.
-const callWindow = 256
 
 // calls is the loop of the server's host.
 func (p *pull) calls(ctx context.Context) error {
@@ -457,7 +497,7 @@ func (p *pull) calls(ctx context.Context) error {
 			case !ok:
 				err = reason.New(reason.PeerLost, "the stream from %s has ended", p.node)
 			case f.datagram != nil:
-				c.datagram(0, f.datagram)
+				c.input(0, f.datagram)
 			case f.note.Lane != nil && pending+len(c.all) >= crossingsMax:
 				c.say(&note{Gone: &gone{f.note.Lane.ID}})
 			case f.note.Lane != nil:
@@ -471,7 +511,7 @@ func (p *pull) calls(ctx context.Context) error {
 		case m := <-met:
 			n++
 			pending--
-			err = c.meet(m)
+			c.meet(m)
 		default:
 		}
 		if n > 0 {
@@ -520,8 +560,8 @@ func (p *pull) connect(ctx context.Context, l *lane, met chan<- connected) {
 		m.err = reason.New(reason.NotPlaced, "%s says to be %s, which is not placed there", p.node, l.Service)
 		return
 	}
-	dial := func(context.Context) (*channel.Wire, error) {
-		w, _, err := p.b.deps.Local.Attach(policy.Publish, []End{{l.Service, p.node}})
+	dial := func(ctx context.Context) (*channel.Wire, error) {
+		w, _, err := p.b.deps.Local.Attach(ctx, policy.Publish, []End{{l.Service, p.node}})
 		return w, err
 	}
 	if m.caller, m.err = channel.OpenCaller(ctx, channel.Options{Channel: p.channel, Dial: dial}); m.err != nil {
@@ -533,20 +573,26 @@ func (p *pull) connect(ctx context.Context, l *lane, met chan<- connected) {
 }
 
 // meet begins to carry a caller that has met the server; one that has not is told.
-func (c *crossings) meet(m connected) error {
+func (c *crossings) meet(m connected) {
 	if m.err != nil || len(c.all) >= crossingsMax || c.find(m.lane.ID) != nil || len(m.lane.From) > c.port.Lines() {
 		code := reason.Of(m.err, reason.ChannelBusy)
-		c.b.tell(Fact{Kind: "refused", Channel: c.channel, Service: m.lane.Service, Node: c.node, Reason: code, Detail: "the caller has met no server here"})
+		c.refuse(m.lane.Service, code, "the caller has met no server here")
 		c.say(&note{Gone: &gone{m.lane.ID}})
 		m.close()
-		return nil
+		return
 	}
 	if err := c.begin(m.lane, m.pair, m.caller, m.lane.From, false); err != nil {
+		c.refuse(m.lane.Service, reason.Of(err, reason.RingUnavailable), err.Error())
+		c.say(&note{Gone: &gone{m.lane.ID}})
 		m.close()
-		return err
+		return
 	}
 	c.b.tell(Fact{Kind: "opened", Channel: c.channel, Service: m.lane.Service, Node: c.node})
-	return nil
+}
+
+// refuse tells of a caller that is not carried.
+func (c *crossings) refuse(service string, why reason.Code, detail string) {
+	c.b.tell(Fact{Kind: "refused", Channel: c.channel, Service: service, Node: c.node, Reason: why, Detail: detail})
 }
 
 // readFrames hands on what a stream brings until it ends.

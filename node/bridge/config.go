@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"time"
 
@@ -38,11 +39,18 @@ type Config struct {
 	// PeersMax bounds channels times hosts, each way. Unit: streams. Default: 256. Needs a
 	// restart.
 	PeersMax int `toml:"peers_max"`
+	// HostBytesMax bounds the memory for what is on its way from one other host, all its
+	// channels together; lanes beyond are refused. Unit: bytes. Default: 536870912.
+	// Needs a restart.
+	HostBytesMax int `toml:"host_bytes_max"`
+	// Hops is how many networks a datagram to a group may cross. Unit: hops. Default: 1, the
+	// network of the line. Needs a restart.
+	Hops int `toml:"multicast_hops"`
 }
 
 // Default is the configuration of an empty file.
 func Default() Config {
-	return Config{DatagramBytes: 1408, Window: 4096, SpinMax: 20 * time.Microsecond, Offload: true, PeersMax: 256}
+	return Config{DatagramBytes: 1408, Window: 4096, SpinMax: 20 * time.Microsecond, Offload: true, PeersMax: 256, HostBytesMax: 512 << 20, Hops: 1}
 }
 
 // Check reports every value that makes no sense.
@@ -63,6 +71,15 @@ func (c *Config) Check(bad func(key, problem string)) {
 	}
 	if c.Window < 128 || c.Window > 65536 || c.Window&(c.Window-1) != 0 {
 		bad("window", fmt.Sprintf("%d is no power of two from 128 to 65536", c.Window))
+	} else if least := udp.PacketsMost(max(c.DatagramBytes, udp.DatagramBytesMin)); c.Window < least {
+		bad("window", fmt.Sprintf("%d datagrams of %d bytes do not hold the longest message (%d bytes): make window at least %d, or datagram_bytes larger",
+			c.Window, c.DatagramBytes, udp.MessageBytesMax, powerOfTwo(least)))
+	}
+	if c.HostBytesMax < windowBytesMax || c.HostBytesMax > 64<<30 {
+		bad("host_bytes_max", fmt.Sprintf("%d is outside %d to %d", c.HostBytesMax, windowBytesMax, 64<<30))
+	}
+	if c.Hops < 1 || c.Hops > 255 {
+		bad("multicast_hops", fmt.Sprintf("%d is outside 1 to 255", c.Hops))
 	}
 	if c.Window*c.DatagramBytes > windowBytesMax {
 		bad("window", fmt.Sprintf("%d datagrams of %d bytes are above %d bytes", c.Window, c.DatagramBytes, windowBytesMax))
@@ -78,7 +95,14 @@ func (c *Config) Check(bad func(key, problem string)) {
 	}
 }
 
+// callWindow is packets of each stream of a crossing: calls wait for answers, so few are
+// under way, but the longest must find room.
+func (c *Config) callWindow() int { return max(256, powerOfTwo(udp.PacketsMost(c.DatagramBytes))) }
+
+// powerOfTwo is the least that is not below n.
+func powerOfTwo(n int) int { return 1 << bits.Len(uint(n-1)) }
+
 // port is how a bridge's sockets are opened.
 func (c *Config) port(addresses []netip.Addr) lines.Config {
-	return lines.Config{Addresses: addresses, PortFirst: c.PortFirst, PortLast: c.PortLast, DatagramBytes: c.DatagramBytes, BusyPoll: c.BusyPoll, NoOffload: !c.Offload}
+	return lines.Config{Addresses: addresses, PortFirst: c.PortFirst, PortLast: c.PortLast, DatagramBytes: c.DatagramBytes, BusyPoll: c.BusyPoll, NoOffload: !c.Offload, Hops: c.Hops}
 }

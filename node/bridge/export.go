@@ -45,6 +45,7 @@ type export struct {
 	state     atomic.Pointer[[]PathState]
 	statAt    int64
 	since     time.Time
+	tried     bool // a puller has come, whether it was taken in or not
 }
 
 // outLane is one publisher's stream.
@@ -65,8 +66,11 @@ const (
 	pullersMax  = 64 // of one channel
 	outsMax     = 64
 	batchMost   = 256         // messages, before datagrams get their turn
-	lingerAfter = time.Second // for the last packets of a publisher that is gone
+	lingerAfter = time.Second // for the last packets of a publisher that is gone; of orders their keep, too
 	silentCut   = 5 * time.Second
+	// unheardAfter is how long a host may say nothing by datagrams before the session
+	// carries its lanes: what goes there may arrive, and what it says not.
+	unheardAfter = 2 * time.Second
 )
 
 func newExport(b *Bridge, name string) *export {
@@ -128,8 +132,8 @@ func (e *export) run(ctx context.Context, ends []End) {
 func (e *export) open(ctx context.Context, ends []End) error {
 	r := e.b.rules.Load()
 	e.spec = r.Channels[e.name]
-	attach := func(context.Context) (*channel.Wire, error) {
-		w, represent, err := e.b.deps.Local.Attach(policy.Subscribe, ends)
+	attach := func(ctx context.Context) (*channel.Wire, error) {
+		w, represent, err := e.b.deps.Local.Attach(ctx, policy.Subscribe, ends)
 		if err == nil {
 			e.represent.Store(&represent)
 		}
@@ -137,18 +141,18 @@ func (e *export) open(ctx context.Context, ends []End) error {
 	}
 	var err error
 	e.sub, err = channel.OpenSubscriber(ctx, channel.Options{Channel: e.name, Dial: attach, Wait: "poll"})
-	e.handler = channel.Handler{Message: e.message, Gap: e.gap, Ended: e.sourceEnded}
+	e.handler = channel.Handler{Message: e.message, Gap: e.gap, Ended: e.sourceEnded, Most: e.mayTake}
 	return err
 }
 
 // loop is one turn after the other: messages, datagrams, commands, what is due.
 func (e *export) loop(ctx context.Context) error {
 	busyUntil := int64(0)
-	for started := false; ; {
+	for {
 		e.now = time.Now().UnixNano()
 		n := 0
-		if most := e.mayTake(); most > 0 {
-			got, err := e.sub.Poll(most, &e.handler)
+		if len(e.pullers) > 0 {
+			got, err := e.sub.Poll(batchMost, &e.handler)
 			if err != nil {
 				return err
 			}
@@ -159,10 +163,9 @@ func (e *export) loop(ctx context.Context) error {
 			n += e.port.Receive(e.datagram)
 		}
 		n += e.commands()
-		if started && len(e.pullers) == 0 && len(e.orphans) == 0 || ctx.Err() != nil {
+		if e.tried && len(e.pullers) == 0 && len(e.orphans) == 0 || ctx.Err() != nil {
 			return e.finish()
 		}
-		started = started || len(e.pullers) > 0
 		next := e.tick()
 		if e.port != nil {
 			e.port.Flush()
@@ -180,8 +183,13 @@ func (e *export) loop(ctx context.Context) error {
 func (e *export) idle(ctx context.Context, next int64) {
 	e.sources()
 	wait := min(time.Duration(next-e.now), 100*time.Millisecond)
-	if e.mayTake() > 0 && e.sub.Arm() {
-		return
+	bell := -1
+	if len(e.pullers) > 0 {
+		if e.sub.Arm() {
+			return
+		}
+		defer e.sub.Disarm()
+		bell = int(e.sub.File().Fd())
 	}
 	if e.port == nil { // the first puller is on its way
 		select {
@@ -190,9 +198,8 @@ func (e *export) idle(ctx context.Context, next int64) {
 		case <-ctx.Done():
 		}
 	} else if len(e.do) == 0 { // a command that comes now rings
-		e.port.Wait(wait, nil, int(e.sub.File().Fd()))
+		e.port.Wait(wait, nil, bell)
 	}
-	e.sub.Disarm()
 }
 
 func (e *export) commands() (n int) {
@@ -208,16 +215,13 @@ func (e *export) commands() (n int) {
 	return n
 }
 
-// mayTake is how many messages every stream has room for, whatever their length.
-func (e *export) mayTake() int {
-	most := batchMost
-	if len(e.pullers) == 0 {
-		return 0
+// mayTake is how many messages the stream of a publisher has room for, whatever their
+// length. One that is full holds back its own publisher and no other.
+func (e *export) mayTake(from *channel.Source) int {
+	if o := e.outOf(from); o != nil {
+		return o.sender.Room()
 	}
-	for _, o := range e.outs {
-		most = min(most, o.sender.Room())
-	}
-	return most
+	return batchMost // it is not carried: what it says is let go
 }
 
 // message takes one from the ring.
@@ -287,9 +291,7 @@ func (e *export) begin(from *channel.Source) (*outLane, error) {
 	o := &outLane{e: e, from: from, stream: newSalt()}
 	cfg := udp.SenderConfig{DatagramBytes: e.b.cfg.DatagramBytes, Window: e.b.cfg.Window, Flow: udp.FlowMin, SnapshotType: e.spec.Snapshot}
 	if e.spec.Kind == policy.Broadcast {
-		if cfg.Flow = udp.FlowMax; len(e.spec.Tagged) > 0 {
-			cfg.Flow = udp.FlowTagged
-		}
+		cfg.Flow = udp.FlowTagged // of those that are marked, now or later; none: it waits for nobody
 	}
 	err := o.open(cfg)
 	if err != nil {
@@ -308,6 +310,9 @@ func (e *export) Send(line int, to netip.AddrPort, b []byte) {
 	if to.Addr() == overStream {
 		if k := e.reachBy(uint32(to.Port())); k != nil {
 			k.puller.carry(b)
+			if k.out.group == nil && e.port != nil && k.detour.probe(e.now) { // a group's datagrams go on beside it
+				e.port.Send(0, k.to[0], b)
+			}
 		}
 		return
 	}
@@ -328,23 +333,59 @@ func (e *export) reachBy(feedback uint32) *reach {
 
 // datagram is one that came by UDP.
 func (e *export) datagram(_ int, b []byte) {
+	if k, v := e.input(b); k != nil && v == udp.Opened {
+		k.detour.saw(e.now)
+	}
+}
+
+func (e *export) input(b []byte) (*reach, udp.Verdict) {
 	if i, ok := udp.Index(b); ok {
 		if k := e.reachBy(i); k != nil && k.peer != nil {
-			k.out.sender.Input(e.now, k.peer, b)
+			return k, k.out.sender.Input(e.now, k.peer, b)
 		}
 	}
+	return nil, udp.Malformed
+}
+
+// block lets the session carry a lane; false: it did.
+func (e *export) block(k *reach, why string) bool {
+	if !k.detour.begin(e.now) {
+		return false
+	}
+	k.out.sender.Redirect(k.peer, [udp.LinesMax]netip.AddrPort{netip.AddrPortFrom(overStream, uint16(k.feedback))})
+	e.b.tell(Fact{Kind: "blocked", Channel: e.name, Service: k.out.from.Service, Node: k.puller.node, Reason: reason.PeerUnreachable, Detail: why})
+	return true
+}
+
+// clear lets datagrams carry a lane again, if they come here.
+func (e *export) clear(k *reach, c *clearing) {
+	over, answer := k.detour.agree(e.now, c)
+	if answer {
+		k.puller.say(&note{Clear: &clearing{k.id, true}})
+	}
+	if !over {
+		return
+	}
+	to := k.to
+	if k.out.group != nil {
+		to = [udp.LinesMax]netip.AddrPort{} // nothing beside what goes to all
+	}
+	k.out.sender.Redirect(k.peer, to)
+	e.b.tell(Fact{Kind: "cleared", Channel: e.name, Service: k.out.from.Service, Node: k.puller.node, Detail: "datagrams reach it again"})
 }
 
 // heard handles a frame of a puller's stream.
 func (e *export) heard(p *puller, n *note, datagram []byte) {
 	switch {
 	case datagram != nil:
-		e.datagram(0, datagram)
+		e.input(datagram)
 	case n.Blocked != nil:
-		if k := p.lanes[n.Blocked.ID]; k != nil && !k.blocked {
-			k.blocked = true
-			k.out.sender.Redirect(k.peer, netip.AddrPortFrom(overStream, uint16(k.feedback)))
-			e.b.tell(Fact{Kind: "blocked", Channel: e.name, Service: k.out.from.Service, Node: p.node, Reason: reason.PeerUnreachable, Detail: "no datagram reaches it: the session carries the lane"})
+		if k := p.lanes[n.Blocked.ID]; k != nil {
+			e.block(k, "no datagram reaches it: the session carries the lane")
+		}
+	case n.Clear != nil:
+		if k := p.lanes[n.Clear.ID]; k != nil {
+			e.clear(k, n.Clear)
 		}
 	case n.Want != nil: // what it had refused it may take now
 		for _, o := range e.outs {
@@ -369,6 +410,7 @@ func (e *export) heard(p *puller, n *note, datagram []byte) {
 
 // add takes a new puller in.
 func (e *export) add(p *puller) error {
+	e.tried = true
 	if len(e.pullers) >= pullersMax {
 		return reason.New(reason.ChannelBusy, "channel %s goes to %d hosts, which is the limit", e.name, pullersMax)
 	}
@@ -418,14 +460,14 @@ func (e *export) representAll() {
 // connect lets a puller have a lane, if any of its services may.
 func (e *export) connect(o *outLane, p *puller) {
 	r := e.b.rules.Load()
-	if o.closing != 0 || !r.pair(e.name, o.from.Service, services(p.ends)) {
+	if o.closing != 0 && !e.waits(o, p.node) || !r.pair(e.name, o.from.Service, services(p.ends)) {
 		return
 	}
 	e.lastID++
-	k := &reach{out: o, puller: p, feedback: e.index()}
+	k := &reach{out: o, puller: p, feedback: e.index(), tagged: e.tagged(p)}
 	n := min(len(p.want.To), e.port.Lines())
 	l := &lane{ID: e.lastID, Feedback: k.feedback, Service: o.from.Service, From: e.port.At()[:n], Datagrams: e.b.cfg.DatagramBytes, Window: e.b.cfg.Window,
-		Lossy: e.spec.Kind == policy.Broadcast, Salt: newSalt(), Stream: o.stream}
+		Lossy: e.spec.Kind == policy.Broadcast && !k.tagged, Salt: newSalt(), Stream: o.stream}
 	o.describe(l)
 	k.id = l.ID
 	there, err := secretOf(p.session, p.want, l, keyThere)
@@ -435,7 +477,7 @@ func (e *export) connect(o *outLane, p *puller) {
 		return
 	}
 	copy(k.to[:], p.want.To[:n])
-	pc := udp.PeerConfig{Name: p.node, Index: k.id, Secret: there, Feedback: back, To: k.to, Tagged: e.tagged(p)}
+	pc := udp.PeerConfig{Name: p.node, Index: k.id, Secret: there, Feedback: back, To: k.to, Tagged: k.tagged}
 	if r := e.resumed(o, p); r != nil {
 		pc.Resume, pc.At, l.Skip = true, r.Packet, r.Message
 	}
@@ -454,7 +496,9 @@ func (e *export) connect(o *outLane, p *puller) {
 	p.say(&note{Lane: l})
 }
 
-// tagged tells whether a broadcast waits for the host: some service there is marked.
+// tagged tells whether a broadcast waits for the host: some service there is marked. The
+// host gets every message that was read here; its program reads a broadcast ring, which
+// waits for nobody, and must keep up with that.
 func (e *export) tagged(p *puller) bool {
 	return slices.ContainsFunc(p.ends, func(x End) bool { return slices.Contains(e.spec.Tagged, x.Service) })
 }
@@ -484,7 +528,7 @@ func (e *export) remove(p *puller) {
 	e.port.Receive(e.datagram) // its last words may lie there
 	e.pullers = slices.Delete(e.pullers, i, i+1)
 	for _, k := range p.lanes {
-		if e.spec.Kind == policy.Orders && e.spec.Keep > 0 && !p.leaves && k.out.closing == 0 {
+		if e.spec.Kind == policy.Orders && e.spec.Keep > 0 && !p.leaves {
 			e.orphan(k)
 		} else {
 			e.disconnect(k)
@@ -530,13 +574,15 @@ func (e *export) enforce(r *Rules) {
 		}
 		for _, o := range e.outs {
 			has := slices.IndexFunc(e.reaches, func(k *reach) bool { return k != nil && k.out == o && k.puller == p })
-			switch may := r.pair(e.name, o.from.Service, services(p.ends)); {
-			case may && has < 0:
-				e.connect(o, p)
-			case !may && has >= 0:
+			may := r.pair(e.name, o.from.Service, services(p.ends))
+			if has >= 0 && (!may || e.reaches[has].tagged != e.tagged(p)) {
 				k := e.reaches[has]
 				e.disconnect(k)
 				p.say(&note{Gone: &gone{k.id}})
+				has = -1
+			}
+			if may && has < 0 {
+				e.connect(o, p)
 			}
 		}
 	}
@@ -561,7 +607,7 @@ func (e *export) tick() (next int64) {
 	for _, o := range slices.Clone(e.outs) {
 		next = min(next, o.sender.Tick(e.now))
 		o.keepEpoch()
-		if o.closing != 0 && (o.sender.Drained() || e.now-o.closing > int64(lingerAfter)) {
+		if o.closing != 0 && (o.sender.Drained() || e.now-o.closing > e.linger()) {
 			e.drop(o)
 		}
 	}
@@ -576,10 +622,25 @@ func (e *export) tick() (next int64) {
 				e.disconnect(k)
 			case e.now-k.peer.Heard() > int64(silentCut):
 				k.puller.end(reason.PeerLost)
+			case e.now-k.peer.Heard() > int64(unheardAfter):
+				if e.block(k, "no datagram comes from it: the session carries the lane") {
+					k.puller.say(&note{Blocked: &blocked{k.id}})
+				}
+			case k.detour.ask(e.now):
+				k.puller.say(&note{Clear: &clearing{ID: k.id}})
 			}
 		}
 	}
 	return next
+}
+
+// linger is how long the last packets of a publisher that is gone are kept for hosts that
+// have not confirmed them: orders as long as for a session that was cut.
+func (e *export) linger() int64 {
+	if e.spec.Kind == policy.Orders {
+		return int64(max(lingerAfter, time.Duration(e.spec.Keep)))
+	}
+	return int64(lingerAfter)
 }
 
 // drop forgets the stream of a publisher that is gone.
@@ -621,7 +682,7 @@ func (e *export) note() {
 		if k.out.group != nil {
 			s.Path = "multicast"
 		}
-		if k.blocked {
+		if k.detour.on {
 			s.Path = "quic"
 		}
 		out = append(out, s)

@@ -28,6 +28,7 @@ type link struct {
 	ready         chan struct{} // closed when session or err is there
 	session       transport.Session
 	err           error
+	old           bool // the host has another address now: it is not to be used. Of links.mu
 }
 
 // dialWithin bounds one attempt.
@@ -41,12 +42,19 @@ func (l *links) session(ctx context.Context, node, address string) (transport.Se
 		l.mu.Unlock()
 		return nil, &reason.Error{Code: reason.Shutdown, Detail: "the direct node stops"}
 	}
+	var moved transport.Session
 	if k == nil || k.over() || k.address != address {
+		if k != nil && k.address != address {
+			moved = k.retire()
+		}
 		k = &link{node: node, address: address, ready: make(chan struct{})}
 		l.open[node] = k
 		l.b.work.Go(func() { l.dial(k) })
 	}
 	l.mu.Unlock()
+	if moved != nil {
+		moved.Close(reason.PeerClosed, "the host has another address now")
+	}
 	select {
 	case <-k.ready:
 		return k.session, k.err
@@ -64,15 +72,33 @@ func (k *link) over() bool {
 	}
 }
 
+// retire gives up a link whose host has moved: its session, if it has one, is to be closed,
+// and one that is still being dialled is closed as soon as it is there.
+func (k *link) retire() transport.Session {
+	k.old = true
+	select {
+	case <-k.ready:
+		return k.session
+	default:
+		return nil
+	}
+}
+
 func (l *links) dial(k *link) {
 	ctx, cancel := context.WithTimeout(context.Background(), dialWithin)
 	defer cancel()
 	s, err := l.b.deps.Dial(ctx, k.node, k.address)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err == nil && l.closed {
+	switch {
+	case err != nil:
+		s = nil
+	case l.closed:
 		s.Close(reason.Shutdown, "the direct node stops")
-		err = errOver
+		s, err = nil, errOver
+	case k.old:
+		s.Close(reason.PeerClosed, "the host has another address now")
+		s, err = nil, reason.New(reason.PeerUnreachable, "%s is not at %s any more", k.node, k.address)
 	}
 	k.session, k.err = s, err
 	close(k.ready)

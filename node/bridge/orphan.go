@@ -33,6 +33,11 @@ func (e *export) orphan(k *reach) {
 	delete(k.puller.lanes, k.id)
 }
 
+// waits tells whether something of a stream is kept for a host.
+func (e *export) waits(o *outLane, node string) bool {
+	return slices.ContainsFunc(e.orphans, func(x orphan) bool { return x.out == o && x.node == node })
+}
+
 // resumed is where a host goes on with a stream, if that was kept for it: as it says now, or
 // has said at its end. A host that has named no place has lost its memory: it begins at what is
 // new, since what it had handed over before is known to nobody, and an order that comes twice

@@ -63,7 +63,7 @@ type inLane struct {
 	receiver  *udp.Receiver
 	publisher *channel.Publisher
 	since     int64
-	overQUIC  bool
+	detour    detour
 	done      *reason.Error // why nothing more comes of it
 	lost      uint64        // gaps that the ring had no room for: told with the next
 	lostFirst uint64
@@ -282,17 +282,20 @@ func (p *pull) loop(ctx context.Context) error {
 	return nil
 }
 
+// datagram is one that came by UDP.
 func (p *pull) datagram(line int, b []byte) {
-	id, ok := udp.Index(b)
-	if !ok {
-		return
+	if l, v := p.input(line, b); l != nil && v == udp.Opened {
+		l.detour.saw(p.now)
 	}
-	for _, l := range p.ins {
-		if l.lane.ID == id {
-			l.receiver.Input(p.now, line, b)
-			return
+}
+
+func (p *pull) input(line int, b []byte) (*inLane, udp.Verdict) {
+	if id, ok := udp.Index(b); ok {
+		if l := p.find(id); l != nil {
+			return l, l.receiver.Input(p.now, line, b)
 		}
 	}
+	return nil, udp.Malformed
 }
 
 // take handles what the stream has brought.
@@ -305,7 +308,7 @@ func (p *pull) take(ctx context.Context) (n int, err error) {
 			}
 			n++
 			if f.datagram != nil {
-				p.datagram(0, f.datagram)
+				p.input(0, f.datagram)
 			} else if err := p.heard(ctx, f.note); err != nil {
 				return n, err
 			}
@@ -323,6 +326,14 @@ func (p *pull) heard(ctx context.Context, n *note) error {
 	case n.Gone != nil:
 		if l := p.find(n.Gone.ID); l != nil {
 			l.done = &reason.Error{Code: reason.PeerClosed, Detail: "the publisher on " + p.node + " has ended"}
+		}
+	case n.Blocked != nil:
+		if l := p.find(n.Blocked.ID); l != nil {
+			l.detour.begin(p.now)
+		}
+	case n.Clear != nil:
+		if l := p.find(n.Clear.ID); l != nil {
+			l.clear(n.Clear)
 		}
 	case n.Epoch != nil:
 		if l := p.find(n.Epoch.ID); l != nil {
@@ -358,6 +369,15 @@ func (p *pull) open(ctx context.Context, k *lane) error {
 		return reason.New(reason.NotPlaced, "%s says to be %s, which is not placed there", p.node, k.Service)
 	}
 	l := &inLane{pull: p, lane: k, since: p.now}
+	if no := p.b.claim(p.node, l.bytes()); no != nil {
+		return p.refuse(k, no)
+	}
+	opened := false
+	defer func() {
+		if !opened {
+			p.b.release(p.node, l.bytes())
+		}
+	}()
 	there, err := secretOf(p.session, p.want, k, keyThere)
 	back, berr := secretOf(p.session, p.want, k, keyBack)
 	if err = errors.Join(err, berr); err != nil {
@@ -378,25 +398,33 @@ func (p *pull) open(ctx context.Context, k *lane) error {
 	if l.receiver, err = udp.NewReceiver(p.now, cfg, l, l); err != nil {
 		return err
 	}
-	attach := func(context.Context) (*channel.Wire, error) {
-		w, _, err := p.b.deps.Local.Attach(policy.Publish, []End{{k.Service, p.node}})
+	attach := func(ctx context.Context) (*channel.Wire, error) {
+		w, _, err := p.b.deps.Local.Attach(ctx, policy.Publish, []End{{k.Service, p.node}})
 		return w, err
 	}
 	if l.publisher, err = channel.OpenPublisher(ctx, channel.Options{Channel: p.channel, Dial: attach}); err != nil {
-		// One publisher that may not be here is no reason to end the others.
-		if p.againAt == 0 {
-			p.b.tell(Fact{Kind: "refused", Channel: p.channel, Service: k.Service, Node: p.node, Reason: reason.Of(err, reason.RingUnavailable), Detail: err.Error()})
-		}
-		p.say(&note{Gone: &gone{k.ID}})
-		p.askAgain()
-		return nil
+		return p.refuse(k, err)
 	}
+	opened = true
 	p.ins = append(p.ins, l)
 	p.againAt, p.againIn = 0, 0
 	p.why.Store(nil)
 	p.b.tell(Fact{Kind: "opened", Channel: p.channel, Service: k.Service, Node: p.node})
 	return nil
 }
+
+// refuse takes no lane of one publisher, which is no reason to end the others.
+func (p *pull) refuse(k *lane, err error) error {
+	if p.againAt == 0 {
+		p.b.tell(Fact{Kind: "refused", Channel: p.channel, Service: k.Service, Node: p.node, Reason: reason.Of(err, reason.RingUnavailable), Detail: err.Error()})
+	}
+	p.say(&note{Gone: &gone{k.ID}})
+	p.askAgain()
+	return nil
+}
+
+// bytes is the memory for what is on its way.
+func (l *inLane) bytes() int { return l.lane.Window * l.lane.Datagrams }
 
 // askAgain plans to ask for what was refused here, ever more rarely: each refusal is in the trail.
 func (p *pull) askAgain() {
@@ -418,12 +446,15 @@ func (p *pull) join(groups []netip.AddrPort) error {
 
 // Send is the udp.Out of a receiver: to the sender, or over the stream.
 func (l *inLane) Send(line int, to netip.AddrPort, b []byte) {
-	if !l.overQUIC {
+	if !l.detour.on {
 		l.pull.port.Send(line, to, b)
 		return
 	}
 	if line > 0 {
 		return
+	}
+	if l.detour.probe(l.pull.now) {
+		l.pull.port.Send(0, to, b)
 	}
 	select {
 	case l.pull.out <- appendDatagram(nil, b):
@@ -514,14 +545,28 @@ func (l *inLane) judge() {
 		p.b.tell(Fact{Kind: "forged", Channel: p.channel, Service: l.lane.Service, Node: p.node, Reason: l.done.Code, Detail: l.done.Detail})
 	case r.Ended():
 		l.done = &reason.Error{Code: reason.PeerClosed, Detail: "the publisher on " + p.node + " has ended"}
-	case !l.overQUIC && (!r.Met() && p.now-l.since > blockedAfter || r.Silent(p.now) && r.Met()):
-		l.overQUIC = true
+	case !l.detour.on && (!r.Met() && p.now-l.since > blockedAfter || r.Silent(p.now) && r.Met()):
+		l.detour.begin(p.now)
 		p.say(&note{Blocked: &blocked{l.lane.ID}})
 		p.b.tell(Fact{Kind: "blocked", Channel: p.channel, Service: l.lane.Service, Node: p.node, Reason: reason.PeerUnreachable, Detail: "no datagram comes: the session carries the lane"})
+	case l.detour.ask(p.now):
+		p.say(&note{Clear: &clearing{ID: l.lane.ID}})
 	}
 	if s, code := l.publisher.State(); l.done == nil && s != shm.Open {
 		l.done = &reason.Error{Code: code, Detail: "this host's direct node has shut the lane"}
 	}
+}
+
+// clear goes back to datagrams, if they come here.
+func (l *inLane) clear(c *clearing) {
+	over, answer := l.detour.agree(l.pull.now, c)
+	if answer {
+		l.pull.say(&note{Clear: &clearing{l.lane.ID, true}})
+	}
+	if !over {
+		return
+	}
+	l.pull.b.tell(Fact{Kind: "cleared", Channel: l.pull.channel, Service: l.lane.Service, Node: l.pull.node, Detail: "datagrams come again"})
 }
 
 // close ends the publisher here. What it has published stays for its readers.
@@ -530,6 +575,7 @@ func (l *inLane) close(why *reason.Error) {
 		l.pull.b.tell(Fact{Kind: "lost", Channel: l.pull.channel, Service: l.lane.Service, Node: l.pull.node, Reason: why.Code, Detail: why.Detail})
 	}
 	l.receiver.Close(l.pull.now)
+	l.pull.b.release(l.pull.node, l.bytes())
 	_ = l.publisher.Close() // nothing is to be done about it
 }
 
@@ -544,7 +590,7 @@ func (p *pull) note() {
 		if l.lane.Group != nil {
 			s.Path = "multicast"
 		}
-		if l.overQUIC {
+		if l.detour.on {
 			s.Path = "quic"
 		}
 		out = append(out, s)

@@ -40,7 +40,8 @@ type reach struct {
 	puller   *puller
 	peer     *udp.Peer
 	to       [udp.LinesMax]netip.AddrPort
-	blocked  bool // over the stream
+	detour   detour
+	tagged   bool // the publisher waits for it
 	feedback uint32
 	pending  uint32 // epoch that it has been given and not said to hold; 0: none
 }

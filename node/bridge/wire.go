@@ -24,14 +24,15 @@ const (
 
 // note is one message. Exactly one field is set.
 type note struct {
-	Want    *want    `json:"want,omitempty"`    // the first, from who wants
-	Lane    *lane    `json:"lane,omitempty"`    // of a publisher, to who wants
-	Gone    *gone    `json:"gone,omitempty"`    // the lane has ended, and nothing more of it comes
-	Blocked *blocked `json:"blocked,omitempty"` // no datagram comes: send over this stream
-	Epoch   *epoch   `json:"epoch,omitempty"`   // the next key of a group
-	Taken   *taken   `json:"taken,omitempty"`   // the same, held
-	Refused *refused `json:"refused,omitempty"` // the end, and why
-	Leave   *leave   `json:"leave,omitempty"`   // the end on purpose, from who wants: nothing is to be kept
+	Want    *want     `json:"want,omitempty"`    // the first, from who wants
+	Lane    *lane     `json:"lane,omitempty"`    // of a publisher, to who wants
+	Gone    *gone     `json:"gone,omitempty"`    // the lane has ended, and nothing more of it comes
+	Blocked *blocked  `json:"blocked,omitempty"` // no datagram comes: send over this stream
+	Clear   *clearing `json:"clear,omitempty"`   // datagrams come again, at this end
+	Epoch   *epoch    `json:"epoch,omitempty"`   // the next key of a group
+	Taken   *taken    `json:"taken,omitempty"`   // the same, held
+	Refused *refused  `json:"refused,omitempty"` // the end, and why
+	Leave   *leave    `json:"leave,omitempty"`   // the end on purpose, from who wants: nothing is to be kept
 }
 
 // want asks for everything that is published on a channel.
@@ -89,6 +90,11 @@ type gone struct {
 
 type blocked struct {
 	ID uint32 `json:"lane"`
+}
+
+type clearing struct {
+	ID   uint32 `json:"lane"`
+	Back bool   `json:"back,omitempty"` // an answer: this end uses datagrams
 }
 
 type epoch struct {
@@ -174,7 +180,7 @@ const windowBytesMax = 64 << 20
 
 func (n *note) problem() string {
 	set := 0
-	for _, is := range []bool{n.Want != nil, n.Lane != nil, n.Gone != nil, n.Blocked != nil, n.Epoch != nil, n.Taken != nil, n.Refused != nil, n.Leave != nil} {
+	for _, is := range []bool{n.Want != nil, n.Lane != nil, n.Gone != nil, n.Blocked != nil, n.Clear != nil, n.Epoch != nil, n.Taken != nil, n.Refused != nil, n.Leave != nil} {
 		if is {
 			set++
 		}

@@ -11,6 +11,7 @@ import (
 
 	"fire/policy/reason"
 	"fire/transport"
+	"fire/transport/udp"
 )
 
 func good() (*want, *lane) {
@@ -160,5 +161,17 @@ func TestConfigSaysWhatIsWrong(t *testing.T) {
 	c.Check(func(key, _ string) { said[key]++ })
 	if said["window"] != 1 {
 		t.Error("half a gigabyte for each lane is let through")
+	}
+	for bytes, window := range map[int]int{256: 256, 512: 128, 576: 128} { // the longest message never finds room
+		c = Default()
+		c.Window, c.DatagramBytes = window, bytes
+		said = map[string]int{}
+		c.Check(func(key, _ string) { said[key]++ })
+		if said["window"] != 1 {
+			t.Errorf("a window of %d datagrams of %d bytes is let through", window, bytes)
+		}
+		if w := c.callWindow(); w < udp.PacketsMost(bytes) {
+			t.Errorf("calls have windows of %d datagrams of %d bytes", w, bytes)
+		}
 	}
 }

@@ -117,7 +117,7 @@ func TestNextDirectNodeGoesOnForOtherHostsWhereTheLastWas(t *testing.T) {
 			return nil, errors.New("it has died")
 		}
 		first = false
-		return n.b.AttachFar(far)
+		return n.b.AttachFar(t.Context(), far)
 	}
 	s, err := channel.OpenSubscriber(t.Context(), channel.Options{Channel: "orders", Dial: dial})
 	if err != nil {

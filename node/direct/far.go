@@ -2,6 +2,7 @@ package direct
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -31,7 +32,7 @@ type Far struct {
 // anybody else can reach. It is decided and governed as any program, by the rules for the
 // services that it stands for; for one of several is enough, since the other host's direct
 // node decides for each again.
-func (b *Broker) AttachFar(f *Far) (*channel.Wire, error) {
+func (b *Broker) AttachFar(ctx context.Context, f *Far) (*channel.Wire, error) {
 	if len(f.Ends) == 0 || f.Side == policy.Publish && len(f.Ends) != 1 {
 		return nil, fmt.Errorf("%d services for a far %s", len(f.Ends), f.Side)
 	}
@@ -41,18 +42,25 @@ func (b *Broker) AttachFar(f *Far) (*channel.Wire, error) {
 	}
 	here, err := unixConn(fds[0])
 	there, terr := unixConn(fds[1])
-	if err != nil || terr != nil {
-		return nil, fmt.Errorf("far end: %w, %w", err, terr)
+	if err = errors.Join(err, terr); err != nil {
+		for _, c := range []*net.UnixConn{here, there} {
+			if c != nil {
+				_ = c.Close()
+			}
+		}
+		return nil, reason.New(reason.RingUnavailable, "far end: %w", err)
 	}
 	select {
 	case b.places <- struct{}{}:
 		b.peers.Go(func() { b.serve(&peer{wire: channel.NewWire(there), far: f}) })
 		return channel.NewWire(here), nil
 	case <-b.stopped:
-		here.Close()
-		there.Close()
-		return nil, reason.New(reason.DirectUnreachable, "the direct node stops")
+		err = reason.New(reason.DirectUnreachable, "the direct node stops")
+	case <-ctx.Done():
+		err = reason.New(reason.ChannelBusy, "so many programs are attaching that there is no place: %w", ctx.Err())
 	}
+	_, _ = here.Close(), there.Close()
+	return nil, err
 }
 
 // Represent lets a far end stand for other services from now on, at least one.

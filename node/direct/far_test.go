@@ -23,7 +23,7 @@ func (n *node) farPublisher(name, service string) *channel.Publisher {
 }
 
 func (n *node) far(f *Far) func(context.Context) (*channel.Wire, error) {
-	return func(context.Context) (*channel.Wire, error) { return n.b.AttachFar(f) }
+	return func(ctx context.Context) (*channel.Wire, error) { return n.b.AttachFar(ctx, f) }
 }
 
 // TestLossOnTheWayFromAnotherHostIsAGapHere and only there: a publisher of this host may
@@ -60,7 +60,7 @@ func TestFarEndsAreGovernedAsAnyOther(t *testing.T) {
 	if reason.Of(err, reason.OK) != reason.DeniedByDefault {
 		t.Errorf("a service that no list names: %v", err)
 	}
-	if _, err := n.b.AttachFar(&Far{Side: policy.Publish}); err == nil {
+	if _, err := n.b.AttachFar(t.Context(), &Far{Side: policy.Publish}); err == nil {
 		t.Error("a far end for nobody is attached")
 	}
 	p := n.farPublisher("md", "publisher")

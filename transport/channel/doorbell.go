@@ -35,9 +35,9 @@ func (s *Subscriber) Arm() (ready bool) {
 	if s.bell == nil {
 		return true
 	}
-	readers := s.reading() // a lane that comes after this look rings
+	readers := s.willing() // a lane that comes after this look rings
 	s.armed = !s.bell.Arm(readers)
-	if s.armed && len(readers) == 0 && s.Err() != nil {
+	if s.armed && len(readers) == 0 && s.Err() != nil && len(*s.lanes.Load()) == 0 {
 		s.Disarm()
 	}
 	return !s.armed

@@ -69,6 +69,10 @@ type Handler struct {
 	// Ended says that no more comes from a lane. Everything before was handed over, but
 	// when the channel is revoked or the ring corrupt.
 	Ended func(from *Source, why *reason.Error)
+	// Most says how many messages of a lane may be handed over now, for one who passes them on
+	// and has no room; nil: as many as there are. A lane with none is not waited for, either,
+	// but its end is told when nothing is left in it.
+	Most func(from *Source) int
 }
 
 // OpenSubscriber attaches as a subscriber of the channel. Publishers may come and go.
@@ -101,7 +105,7 @@ func (s *Subscriber) Poll(most int, h *Handler) (int, error) {
 	for i := range lanes {
 		l := lanes[(s.turn+i)%len(lanes)]
 		l.handler = h
-		got, gap, err := l.reader.Poll(min(share, most-n), l.each)
+		got, gap, err := l.reader.Poll(l.room(min(share, most-n)), l.each)
 		n += got
 		if gap != (shm.Gap{}) && h.Gap != nil {
 			h.Gap(&l.Source, gap.First, gap.Last)
@@ -117,6 +121,14 @@ func (s *Subscriber) Poll(most int, h *Handler) (int, error) {
 		}
 	}
 	return n, nil
+}
+
+// room is how many of n messages may be handed over.
+func (l *inLane) room(n int) int {
+	if h := l.handler; h != nil && h.Most != nil {
+		return min(n, h.Most(&l.Source))
+	}
+	return n
 }
 
 // ended is a reader's last error as a reason.
@@ -143,6 +155,17 @@ func (s *Subscriber) Wait() bool {
 		return s.await(how)
 	}
 	return s.waiter.Wait(s.reading(), how)
+}
+
+// willing is the readers of the lanes that may hand something over.
+func (s *Subscriber) willing() []*shm.Reader {
+	s.readers = s.readers[:0]
+	for _, l := range *s.lanes.Load() {
+		if l.room(1) > 0 {
+			s.readers = append(s.readers, l.reader)
+		}
+	}
+	return s.readers
 }
 
 // reading is the readers of the lanes, for the goroutine that waits.

@@ -21,6 +21,12 @@ const (
 	DatagramBytesMax = 16 << 10
 )
 
+// PacketsMost is how many packets the longest message takes with datagrams of that length,
+// and one that has begun before it: a window of fewer never has room for certain.
+func PacketsMost(datagramBytes int) int {
+	return (frameHeadBytes+MessageBytesMax)/(datagramBytes-OverheadBytes-dataHeadBytes-frameHeadBytes) + 2
+}
+
 // What a datagram carries: the first byte of its header.
 const (
 	typeData       = 1

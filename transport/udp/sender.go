@@ -589,12 +589,13 @@ func (s *Sender) Skip(now int64, messages uint64) {
 	s.beatAt, s.pause = min(s.beatAt, now+heartbeatFirst), heartbeatFirst
 }
 
-// Redirect sends what is for a receiver elsewhere from now on; in a group, also.
-func (s *Sender) Redirect(p *Peer, to netip.AddrPort) {
+// Redirect sends what is for a receiver elsewhere from now on; in a group, to the first
+// address beside the group's, or nowhere beside it when that is none.
+func (s *Sender) Redirect(p *Peer, to [LinesMax]netip.AddrPort) {
 	if p.target != nil {
-		p.target.to = [LinesMax]netip.AddrPort{to}
+		p.target.to = to
 	} else {
-		p.also = to
+		p.also = to[0]
 	}
 }
 

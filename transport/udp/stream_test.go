@@ -2,6 +2,7 @@ package udp
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -276,7 +277,7 @@ func TestRedirectedReceiverMissesNothing(t *testing.T) {
 	w.at[other] = w.at[e.at]
 	w.at[e.at] = nil
 	x.run(20 * time.Millisecond)
-	x.s.Redirect(e.peer, other)
+	x.s.Redirect(e.peer, [LinesMax]netip.AddrPort{other})
 	x.send(100)
 	x.run(20 * time.Millisecond)
 	if len(e.ear.got) != 110 {
