@@ -33,7 +33,7 @@ type Channel struct {
 	Audit       AuditMode    `toml:"audit" json:"audit"`                           // default "digest-all"
 	Keep        Duration     `toml:"keep" json:"keep"`                             // how long what a lost reader has not read holds its lane; default 5s, not for "broadcast"
 	Groups      []string     `toml:"groups" json:"groups,omitempty"`               // multicast, "239.192.0.1:7500", one for each line between hosts; only for "broadcast"
-	Tagged      []string     `toml:"tagged" json:"tagged,omitempty"`               // subscribers on other hosts that a broadcast waits for, as far as its window and ring reach; default none
+	Tagged      []string     `toml:"tagged" json:"tagged,omitempty"`               // subscribers whose hosts a broadcast waits for on its way there, as far as window and ring reach; on their own host they read as all do; default none
 	Snapshot    uint16       `toml:"snapshot_type" json:"snapshot_type,omitempty"` // messages of this type say all that a newcomer from another host needs; 0: none
 	Description string       `toml:"description" json:"description,omitempty"`
 }

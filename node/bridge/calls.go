@@ -334,8 +334,8 @@ func (c *crossings) note() {
 	for _, x := range c.all {
 		st, sent, peer := x.receiver.Stats(), x.sender.Stats(), x.peer.Stats()
 		s := PathState{Channel: c.channel, Way: "calls", Node: c.node, Service: x.service, Path: "udp", Lines: c.port.Lines(), Messages: sent.Messages + st.Messages,
-			Packet: peer.Packet, Repaired: sent.Repaired + st.Naks, Refused: st.Forged + st.Malformed + st.Unexpected + peer.Refused, Unsent: c.port.Stats().Unsent,
-			Dropped: c.port.Stats().Dropped, Second: st.Repeated + st.Duplicates, RTT: time.Duration(peer.RTT), Since: c.since}
+			Packet: peer.Packet, Repaired: sent.Repaired + st.Naks, Refused: st.Forged + st.Malformed + st.Unexpected + peer.Refused, Socket: socketOf(c.port),
+			Second: st.Repeated + st.Duplicates, Overrun: st.Overrun, LatencyP50: st.Latency.Quantile(0.5), LatencyP99: st.Latency.Quantile(0.99), RTT: time.Duration(peer.RTT), Since: c.since}
 		if x.detour.on {
 			s.Path = "quic"
 		}

@@ -23,7 +23,10 @@
 //
 // orders: A's publisher is told Full when B's reader is behind, through both rings and the
 // window between. broadcast: nobody waits; what is lost on the way is told to B's readers
-// as a gap in its place (channel.TypeLost).
+// as a gap in its place (channel.TypeLost). A host with a tagged subscriber is waited for: it
+// gets every message that A has read of the publisher's ring, and while it takes none, A reads
+// none, so the others wait, too, until the ring is overrun or silentCut ends it. On B the
+// program reads a broadcast ring, whose writer waits for nobody.
 //
 // rpc: B's server is asked for as a reader is. A stands for the server where the callers are,
 // B for each caller, and every pair of lanes is two streams without loss (calls.go). A
@@ -31,11 +34,14 @@
 // one that has come first serves.
 //
 // When no datagram comes, B says blocked and the session carries the same sealed datagrams:
-// slower, marked quic in PathState and in the trail, and nothing is lost by the change.
+// slower, marked quic in PathState and in the trail, and nothing is lost by the change. When
+// only what B says is lost, A says it. Copies go on by UDP now and then; when they come at
+// both ends again, the lane goes back (detour.go).
 //
 // With groups in the floor's channel the datagrams go to all hosts at once (multicast),
 // sealed with an epoch's key, and the sender signs what it has sent. When a host leaves,
-// the others get a new key, which is used when all hold it or after epochWithin.
+// the others get a new key, which is used when all hold it or after epochWithin. Who leaves
+// meanwhile has that one as well, so a further one follows at once.
 //
 // # Invariants
 //
@@ -45,11 +51,14 @@
 //   - Every goroutine ends before Run returns; each export, pull and host whose calls are
 //     served has one that owns its rings, sockets and streams.
 //   - No message waits here: it is in the ring it came from, in the window, or in the ring it
-//     goes to.
+//     goes to. A publisher whose stream is full holds back no other.
+//   - What a host can cost is bounded whatever it says: streams and memory (share.go), and
+//     lines in the trail (facts.go), where what is not told one by one is counted.
 //
-// Lock order: Bridge.mu, links.mu, export.ringMu, each alone.
+// Lock order: Bridge.mu, links.mu, facts.mu, export.ringMu, each alone.
 //
-// Limits: peers_max channels times hosts each way, pullersMax hosts and outsMax publishers
+// Limits: peers_max channels times hosts each way, of which a quarter is kept for hosts that
+// have none; host_bytes_max for what is on its way from one host; pullersMax hosts and outsMax publishers
 // of one exported channel, crossingsMax callers of one stream, framesMax frames to a host that reads none, noteBytesMax.
 //
 // When a session ends without a goodbye, what orders had sent and the other host had not
@@ -60,9 +69,8 @@
 //
 // What is weaker than it should be: a direct node that was killed knows no more how far it had
 // come, so what it had not confirmed is lost, and told as packets (path_lost); one that
-// dies on the publisher's side takes with it what it had read and the other had not got. A lane that has
-// gone over to the session stays there until the stream is made anew. Two hosts that
-// read the same channel get it twice unless it has groups.
+// dies on the publisher's side takes with it what it had read and the other had not got. Two
+// hosts that read the same channel get it twice unless it has groups.
 //
 // Decisions: the other host's direct node receives and not the program itself, so keys
 // stay out of programs, every language has the path, and what it read is audited there; it costs

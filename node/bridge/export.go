@@ -676,7 +676,7 @@ func (e *export) note() {
 		st := k.peer.Stats()
 		next, _ := k.out.sender.Position()
 		s := PathState{Channel: e.name, Way: "to", Node: k.puller.node, Service: k.out.from.Service, Path: "udp", Lines: e.port.Lines(), RTT: time.Duration(st.RTT),
-			Packet: st.Packet, Lag: next - min(next, st.Packet), Lost: st.Lost, Refused: st.Refused, Unsent: e.port.Stats().Unsent, Dropped: e.port.Stats().Dropped, Since: e.since}
+			Packet: st.Packet, Lag: next - min(next, st.Packet), Lost: st.Lost, Refused: st.Refused, Socket: socketOf(e.port), Since: e.since}
 		sent := k.out.sender.Stats()
 		s.Messages, s.Repaired, s.Epochs, s.Proofs = sent.Messages, sent.Repaired, sent.Epochs, sent.Proofs
 		if k.out.group != nil {

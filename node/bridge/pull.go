@@ -585,7 +585,8 @@ func (p *pull) note() {
 		st := l.receiver.Stats()
 		packet, _ := l.receiver.Position()
 		s := PathState{Channel: p.channel, Way: "from", Node: p.node, Service: l.lane.Service, Path: "udp", Lines: len(l.lane.From), Messages: st.Messages, Packet: packet,
-			Lag: st.Window, Lost: st.Lost, Repaired: st.Naks, Refused: st.Forged + st.Malformed + st.Unexpected, Unsent: p.port.Stats().Unsent, Dropped: p.port.Stats().Dropped, Second: st.Repeated + st.Duplicates,
+			Lag: st.Window, Lost: st.Lost, Repaired: st.Naks, Refused: st.Forged + st.Malformed + st.Unexpected, Socket: socketOf(p.port, p.group), Second: st.Repeated + st.Duplicates, Overrun: st.Overrun,
+			LatencyP50: st.Latency.Quantile(0.5), LatencyP99: st.Latency.Quantile(0.99),
 			Proofs: st.Proved, Since: time.Unix(0, l.since)}
 		if l.lane.Group != nil {
 			s.Path = "multicast"

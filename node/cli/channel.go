@@ -239,8 +239,8 @@ func channelPaths(ctx context.Context, c *call, a *admin.Client) error {
 		{head: "LINES", right: true, wide: true, cell: func(p path) string { return blankZero(p.Value.Lines) }},
 		{head: "LAG", right: true, wide: true, cell: func(p path) string { return showCount(p.Value.Lag) }},
 		{head: "REFUSED", right: true, wide: true, cell: func(p path) string { return showCount(p.Value.Refused) }},
-		{head: "UNSENT", right: true, wide: true, cell: func(p path) string { return showCount(p.Value.Unsent) }},
-		{head: "DROPPED", right: true, wide: true, cell: func(p path) string { return showCount(p.Value.Dropped) }},
+		{head: "UNSENT", right: true, wide: true, cell: func(p path) string { return showCount(p.Value.Socket.Unsent) }},
+		{head: "DROPPED", right: true, wide: true, cell: func(p path) string { return showCount(p.Value.Socket.Dropped) }},
 		{head: "PROVED", right: true, wide: true, cell: func(p path) string { return showCount(p.Value.Proofs) }},
 		{head: "WHY NOT", cell: func(p path) string { return p.Value.Reason }},
 	}, "no channel comes from or goes to another host now")
