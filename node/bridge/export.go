@@ -490,6 +490,10 @@ func (e *export) connect(o *outLane, p *puller) {
 		p.end(reason.RingUnavailable)
 		return
 	}
+	if l.Group != nil {
+		chain := k.peer.Chain()
+		l.Group.Chain = chain[:]
+	}
 	e.adopt(o, p, pc.Resume)
 	e.reaches[k.feedback-1] = k
 	p.lanes[k.id] = k

@@ -389,6 +389,7 @@ func (p *pull) open(ctx context.Context, k *lane) error {
 	cfg.Skip = k.Skip
 	if g := k.Group; g != nil {
 		cfg.Group, cfg.Epoch, cfg.Secret = true, g.Epoch, udp.Secret(g.Secret)
+		cfg.Chain = [32]byte(g.Chain)
 		public := ed25519.PublicKey(g.Public)
 		cfg.Check = func(signed, signature []byte) bool { return ed25519.Verify(public, signed, signature) }
 		if err := p.join(g.To); err != nil {

@@ -82,6 +82,7 @@ type group struct {
 	Epoch  uint32           `json:"epoch"`
 	Secret []byte           `json:"secret"`
 	Public []byte           `json:"public"` // Ed25519, of the checkpoints
+	Chain  []byte           `json:"chain"`  // of the packets before the lane's first
 }
 
 type gone struct {
@@ -114,7 +115,7 @@ type refused struct {
 }
 
 // protocolVersion is of notes and of what they agree on.
-const protocolVersion = 1
+const protocolVersion = 2
 
 // appendNote appends a frame.
 func appendNote(b []byte, n *note) ([]byte, error) {
@@ -236,8 +237,8 @@ func (l *lane) problem() string {
 		return "a lane without a service, or a salt or a stream's name of another length"
 	}
 	if g := l.Group; g != nil {
-		if len(g.Secret) != len(udp.Secret{}) || len(g.Public) != 32 {
-			return "a group's keys of another length"
+		if len(g.Secret) != len(udp.Secret{}) || len(g.Public) != 32 || len(g.Chain) != 32 {
+			return "a group's keys or chain of another length"
 		}
 		for _, a := range g.To {
 			if !a.Addr().IsMulticast() {

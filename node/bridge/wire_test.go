@@ -24,7 +24,7 @@ func good() (*want, *lane) {
 func TestNotesComeBackAsTheyWere(t *testing.T) {
 	w, l := good()
 	grouped := *l
-	grouped.Group = &group{To: []netip.AddrPort{netip.MustParseAddrPort("239.1.1.1:7000")}, Epoch: 2, Secret: make([]byte, 32), Public: make([]byte, 32)}
+	grouped.Group = &group{To: []netip.AddrPort{netip.MustParseAddrPort("239.1.1.1:7000")}, Epoch: 2, Secret: make([]byte, 32), Public: make([]byte, 32), Chain: make([]byte, 32)}
 	var stream []byte
 	notes := []*note{{Want: w}, {Lane: l}, {Lane: &grouped}, {Gone: &gone{1}}, {Blocked: &blocked{1}}, {Epoch: &epoch{1, 2, make([]byte, 32)}}, {Taken: &taken{1, 2}},
 		{Refused: &refused{reason.DeniedByDefault, "no"}}, {Leave: &leave{}}, {Leave: &leave{[]resume{{bytes.Repeat([]byte{1}, saltBytes), 2, 3}}}}}
@@ -55,7 +55,7 @@ func TestNotesThatLieAreRefused(t *testing.T) {
 	for what, edit := range map[string]func(w *want, l *lane) *note{
 		"two things":           func(w *want, l *lane) *note { return &note{Want: w, Lane: l} },
 		"nothing":              func(w *want, l *lane) *note { return &note{} },
-		"another version":      func(w *want, l *lane) *note { w.Version = 2; return &note{Want: w} },
+		"another version":      func(w *want, l *lane) *note { w.Version = protocolVersion + 1; return &note{Want: w} },
 		"no channel":           func(w *want, l *lane) *note { w.Channel = ""; return &note{Want: w} },
 		"no line":              func(w *want, l *lane) *note { w.To = nil; return &note{Want: w} },
 		"three lines":          func(w *want, l *lane) *note { w.To = append(w.To, w.To[0], w.To[0]); return &note{Want: w} },
@@ -71,7 +71,7 @@ func TestNotesThatLieAreRefused(t *testing.T) {
 		"datagrams of a byte":  func(w *want, l *lane) *note { l.Datagrams = 1; return &note{Lane: l} },
 		"a lane of nobody":     func(w *want, l *lane) *note { l.Service = ""; return &note{Lane: l} },
 		"a group that is none": func(w *want, l *lane) *note {
-			l.Group = &group{To: l.From, Secret: make([]byte, 32), Public: make([]byte, 32)}
+			l.Group = &group{To: l.From, Secret: make([]byte, 32), Public: make([]byte, 32), Chain: make([]byte, 32)}
 			return &note{Lane: l}
 		},
 		"a group without a key": func(w *want, l *lane) *note { l.Group = &group{}; return &note{Lane: l} },

@@ -30,7 +30,8 @@
 //	2 heartbeat   next packet u64, next message u64 (0: not known), oldest kept packet u64, time u64, padding
 //	3 status      next packet u64, window u32, zero u32, time of the last heartbeat u64, age of it u64, lost u64
 //	4 nak         1 to 32 of: first packet u64, count u32
-//	5 checkpoint  next packet u64, chain of hashes 32, signature (proof.go)
+//	5 checkpoint  as a heartbeat, then counter u64, over u64, chain of hashes 32, length of the
+//	              signature u16, signature, padding (proof.go)
 //	6 bye         of the sender: as a heartbeat, the last; of a receiver: empty
 //
 // 1, 2, 5 and 6 go from the sender, 3, 4 and 6 to it. testdata/datagrams.hex has one each.
@@ -46,14 +47,19 @@
 //
 // A group is sealed with an epoch's Secret that its sender makes and gives to each member.
 // When a member leaves, the rest get a new one; it knows nothing of that. Members could
-// forge each other's sender, and are found out by the signed checkpoints (proof.go).
+// forge each other's sender, and are found out by the signed checkpoints (proof.go): in a group
+// only what is signed moves a receiver beyond the packets that it has, ends the stream, and
+// sets a counter back that somebody has made up; and proofAhead packets are all that is
+// handed over without a signature. Of packets right after a gap, up to the next checkpoint, none
+// can be proved. A member can always end the stream for others, by being found out.
+// A group's key is asked for when half of its datagrams are left (Stale).
 //
 // # Repair and flow
 //
 // A hole is asked for after 200 us, since packets overtake each other; with two lines when
 // both are beyond it, or after 1 ms; in a group after a random wait by RFC 5401, so that one
-// NAK of many is enough. The sender repeats what it still has, each packet once per 0.3 ms (2 ms to
-// a group) and 256 for one NAK at most. A heartbeat comes 1 ms after the last data, then ever later
+// NAK of many is enough. The sender repeats what it still has, each packet to each receiver once per
+// 0.3 to 0.6 ms (2 to 4 ms to a group) and 256 for one NAK at most. A heartbeat comes 1 ms after the last data, then ever later
 // up to 50 ms: it shows that the tail is lost. A packet that the sender keeps no more, or
 // that a lossy receiver has waited 40 ms for, is given up, and the messages in it are a gap.
 //
@@ -67,7 +73,8 @@
 //     nothing, or the exact gap.
 //   - Nothing that is not opened moves anything, also not the replay window.
 //   - What a peer makes this end do is bounded: slots of Window packets, NAKs of 32 spans,
-//     256 repairs for one NAK.
+//     256 repairs for one NAK, 16 derived keys for generations that nobody seals, badProofsMax
+//     signatures that are none; and no receiver's NAKs cost another one its repairs.
 //   - Offer, Flush, Input and Tick allocate nothing, but for a new key and a signature.
 //   - A peer gets nothing but heartbeats until it has echoed the time of one: who names another's
 //     address floods nobody.

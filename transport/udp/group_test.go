@@ -132,8 +132,9 @@ func TestMemberCannotSpeakAsTheSender(t *testing.T) {
 	}
 	forger.counter = x.s.group.sealer.counter + 100
 	_, mine, _ := ed25519.GenerateKey(nil)
-	fake := appendProof(nil, victim.r.next, &victim.r.doubt.chain)
-	b, _ := forger.seal(w.now, make([]byte, 512), typeCheckpoint, append(fake, ed25519.Sign(mine, fake)...))
+	c := checkpoint{heartbeat: heartbeat{next: victim.r.next, at: w.now}, counter: forger.counter, chain: victim.r.doubt.chain}
+	fake := c.append(nil)
+	b, _ := forger.seal(w.now, make([]byte, 512), typeCheckpoint, appendSignature(fake, ed25519.Sign(mine, fake)))
 	if v := victim.r.Input(w.now, 0, b); v != Forged {
 		t.Errorf("a checkpoint of a member's own key is %v", v)
 	}

@@ -28,7 +28,7 @@ func TestDatagramsAreAsTheSpecificationSays(t *testing.T) {
 	h := heartbeat{1, 2, 3, 4}
 	st := status{1, 2, 3, 4, 5}
 	bodies := map[string][]byte{"1 data": body, "2 heartbeat": h.append(nil), "3 status": st.append(nil), "4 nak": appendSpans(nil, []span{{1, 2}}),
-		"5 checkpoint": appendProof(nil, 1, &[chainBytes]byte{2}), "6 bye": h.append(nil)}
+		"5 checkpoint": appendSignature((&checkpoint{heartbeat: h, counter: 5, over: true, chain: [chainBytes]byte{2}}).append(nil), []byte("signature")), "6 bye": h.append(nil)}
 	for _, name := range []string{"1 data", "2 heartbeat", "3 status", "4 nak", "5 checkpoint", "6 bye"} {
 		k, err := newSealer(secret(1), 0x01020304, 0, false, 0)
 		if err != nil {

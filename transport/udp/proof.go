@@ -8,28 +8,79 @@ import (
 )
 
 // A group's key proves that some member has sent a datagram, not which. So the sender signs
-// a chain of hashes over its packets now and then, and a receiver compares:
+// now and then where it stands, with a chain of hashes over its packets, and a receiver compares:
 //
-//	chain 0 = zeros;  chain n+1 = SHA-256(chain n, payload of packet n)
-//	checkpoint = next u64, chain of the packets before it 32, signature 64
+//	chain 0 = zeros;  chain n+1 = SHA-256(chain n, SHA-256(payload of packet n))
+//	checkpoint = next packet u64, next message u64 (0: not known), oldest kept packet u64, time u64,
+//	             counter u64, over u8, zero 7, chain of the packets before next 32,
+//	             length of the signature u16, signature, padding
 //
 // What a receiver hands over it has not proved yet; what a checkpoint confirms is. One
-// that does not fit ends the stream: a member has forged packets of the sender.
+// that does not fit ends the stream: a member has forged packets of the sender. Nothing else
+// that a member could forge moves a receiver further than signed: see doubt.
 const (
 	proofEvery   = 64                            // packets
 	proofWithin  = int64(10 * time.Millisecond)  // of the first that is not proved
 	proofIdle    = int64(100 * time.Millisecond) // without any
 	signatureMax = 128
 	chainBytes   = sha256.Size
-	proofBytes   = 8 + chainBytes
+	signedBytes  = 48 + chainBytes
+	// proofAhead is how many packets are handed over before a checkpoint has come that covers
+	// their beginning. A stream of packets that nobody signs stops there.
+	proofAhead = 4 * proofEvery
+	// badProofsMax is how many checkpoints may have no signature of the sender, and how many in a
+	// row may come after counters that the sender has not reached: whoever has the group's
+	// key made them, and goes on. It also bounds what is spent on them.
+	badProofsMax = 16
 )
+
+// checkpoint is what a sender signs.
+type checkpoint struct {
+	heartbeat        // where it stands
+	counter   uint64 // of its datagrams, the next
+	over      bool   // nothing follows
+	chain     [chainBytes]byte
+}
+
+func (c *checkpoint) append(b []byte) []byte {
+	b = c.heartbeat.append(b)
+	over := uint64(0)
+	if c.over {
+		over = 1
+	}
+	b = binary.LittleEndian.AppendUint64(b, c.counter)
+	b = binary.LittleEndian.AppendUint64(b, over)
+	return append(b, c.chain[:]...)
+}
+
+func appendSignature(b, signature []byte) []byte {
+	return append(binary.LittleEndian.AppendUint16(b, uint16(len(signature))), signature...)
+}
+
+// parseCheckpoint ignores the padding that tries the path's size.
+func parseCheckpoint(b []byte) (c checkpoint, signed, signature []byte, ok bool) {
+	if len(b) < signedBytes+2 {
+		return c, nil, nil, false
+	}
+	n := int(binary.LittleEndian.Uint16(b[signedBytes:]))
+	if n == 0 || n > signatureMax || n > len(b)-signedBytes-2 {
+		return c, nil, nil, false
+	}
+	c.heartbeat, ok = parseHeartbeat(b)
+	c.counter = binary.LittleEndian.Uint64(b[heartbeatBytes:])
+	over := binary.LittleEndian.Uint64(b[heartbeatBytes+8:])
+	c.over = over == 1
+	c.chain = [chainBytes]byte(b[heartbeatBytes+16:])
+	return c, b[:signedBytes], b[signedBytes+2 : signedBytes+2+n], ok && over <= 1
+}
 
 // proof is the sender's side.
 type proof struct {
-	hash  hash.Hash
-	chain [chainBytes]byte
-	since uint64 // packets not signed yet
-	due   int64
+	hash     hash.Hash
+	chain    [chainBytes]byte // of the packets before sent
+	snapshot [chainBytes]byte // of those before the newest snapshot
+	since    uint64           // packets not signed yet
+	due      int64
 }
 
 // prove takes the packet that is about to be sent into the chain.
@@ -37,7 +88,9 @@ func (s *Sender) prove(now int64) {
 	if s.proof.hash == nil {
 		s.proof.hash = sha256.New()
 	}
-	link(s.proof.hash, &s.proof.chain, s.slot(s.sent)[:s.kept[s.sent&s.mask].length])
+	var digest [chainBytes]byte
+	digestOf(s.proof.hash, &digest, s.slot(s.sent)[:s.kept[s.sent&s.mask]])
+	link(s.proof.hash, &s.proof.chain, &digest)
 	if s.proof.since++; s.proof.since == 1 {
 		s.proof.due = min(s.proof.due, now+proofWithin)
 	}
@@ -46,20 +99,36 @@ func (s *Sender) prove(now int64) {
 	}
 }
 
-func link(h hash.Hash, chain *[chainBytes]byte, payload []byte) {
+func digestOf(h hash.Hash, to *[chainBytes]byte, payload []byte) {
+	h.Reset()
+	h.Write(payload)
+	h.Sum(to[:0])
+}
+
+func link(h hash.Hash, chain, digest *[chainBytes]byte) {
 	h.Reset()
 	h.Write(chain[:])
-	h.Write(payload)
+	h.Write(digest[:])
 	h.Sum(chain[:0])
 }
 
-// signProof sends a checkpoint of the chain so far.
+// signProof sends a checkpoint of where the sender stands.
 func (s *Sender) signProof(now int64) {
-	b := appendProof(s.plain[:0], s.sent, &s.proof.chain)
-	b = append(b, s.cfg.Prove(b)...)
+	c := checkpoint{heartbeat: s.stand(now), counter: s.proofCounter(), over: s.over, chain: s.proof.chain}
+	s.remember(now)
+	b := c.append(s.plain[:0])
+	b = appendSignature(b, s.cfg.Prove(b))
+	if s.strangers > 0 && len(b) < s.room { // its time is what they echo: the path must carry data
+		n := len(b)
+		b = b[:s.room]
+		clear(b[n:])
+	}
 	s.plain = b[:0]
 	s.stats.Proofs++
 	s.proof.since, s.proof.due = 0, now+proofIdle
+	if s.strangers > 0 {
+		s.proof.due = now + proofWithin
+	}
 	if s.group != nil {
 		s.emit(now, s.group, typeCheckpoint, b)
 		return
@@ -69,66 +138,182 @@ func (s *Sender) signProof(now int64) {
 	}
 }
 
-func appendProof(b []byte, next uint64, chain *[chainBytes]byte) []byte {
-	return append(binary.LittleEndian.AppendUint64(b, next), chain[:]...)
+func (s *Sender) proofCounter() uint64 {
+	if s.group == nil {
+		return 0
+	}
+	return s.group.sealer.counter
 }
 
-// doubt is the receiver's side.
+// doubt is the receiver's side: what the sender has signed, and what was handed over since.
 type doubt struct {
+	signed checkpoint // the newest; at first where the sender said to begin
 	hash   hash.Hash
 	chain  [chainBytes]byte
 	at     uint64 // chain is of the packets before; valid while known
-	known  bool   // false after a gap, until the next checkpoint
+	known  bool   // false after a gap, until a checkpoint that can be followed
 	proved uint64 // packets before are proved
-	// Recent chains, for a checkpoint that comes late.
-	recent [4 * proofEvery]struct {
-		next  uint64
-		chain [chainBytes]byte
-	}
+	ahead  checkpoint
+	waits  bool // ahead is of packets that have not all been handed over
+	leaps  int  // checkpoints in a row whose counter the window had left behind
+	// The newest packets: the chain of those before it, for a checkpoint that comes late, and
+	// their digests, to follow the chain of a checkpoint that comes after a gap.
+	recent []proofStep
+}
+
+type proofStep struct {
+	packet uint64 // +1 of the digest; 0: none
+	digest [chainBytes]byte
+	next   uint64
+	chain  [chainBytes]byte
+}
+
+func (d *doubt) begin(c *ReceiverConfig) {
+	d.hash, d.recent = sha256.New(), make([]proofStep, 2*proofAhead)
+	d.signed = checkpoint{heartbeat: heartbeat{next: c.Packet, message: c.Message, oldest: c.Packet}, chain: c.Chain}
+	d.set(c.Packet, c.Chain)
+}
+
+// set lets the chain go on from here.
+func (d *doubt) set(next uint64, chain [chainBytes]byte) {
+	d.chain, d.at, d.known = chain, next, true
+	r := &d.recent[next%uint64(len(d.recent))]
+	r.next, r.chain = next, chain
 }
 
 // follow takes a packet that is handed over into the chain.
 func (d *doubt) follow(packet uint64, payload []byte) {
+	r := &d.recent[packet%uint64(len(d.recent))]
+	r.packet = packet + 1
+	digestOf(d.hash, &r.digest, payload)
 	if !d.known || packet != d.at {
 		d.known = false
 		return
 	}
-	link(d.hash, &d.chain, payload)
-	d.at++
-	r := &d.recent[d.at%uint64(len(d.recent))]
-	r.next, r.chain = d.at, d.chain
+	d.step()
 }
 
-// check holds a checkpoint against the chain. An error in the signature is a forgery of a
-// member; so is another chain.
-func (r *Receiver) check(body []byte) Verdict {
-	if len(body) <= proofBytes || len(body) > proofBytes+signatureMax || r.cfg.Check == nil {
-		return Unexpected
+// step takes the packet at d.at, whose digest is there.
+func (d *doubt) step() {
+	chain := d.chain
+	link(d.hash, &chain, &d.recent[d.at%uint64(len(d.recent))].digest)
+	d.set(d.at+1, chain)
+}
+
+// compare holds what was signed against what was handed over before next. False: it is not
+// what the sender has sent.
+func (d *doubt) compare(c *checkpoint, next uint64) bool {
+	if d.known {
+		seen := &d.recent[c.next%uint64(len(d.recent))]
+		if seen.next != c.next || seen.chain == c.chain { // the former: before a gap, and the chain goes on after it
+			if seen.next == c.next {
+				d.proved = max(d.proved, c.next)
+			}
+			return true
+		}
+		return false
 	}
-	if !r.cfg.Check(body[:proofBytes], body[proofBytes:]) {
-		r.stats.BadProofs++
-		return Forged
+	for q := c.next; q < next; q++ {
+		if d.recent[q%uint64(len(d.recent))].packet != q+1 {
+			return true // the gap is after it: the next one tells
+		}
 	}
-	next := binary.LittleEndian.Uint64(body)
-	chain := [chainBytes]byte(body[8:])
+	d.set(c.next, c.chain)
+	d.proved = c.next
+	for d.at < next {
+		d.step()
+	}
+	return true
+}
+
+// check takes a checkpoint of a counter that is new, or, late, of one that the window has
+// left behind.
+func (r *Receiver) check(now int64, body []byte, late bool) Verdict {
+	c, signed, signature, ok := parseCheckpoint(body)
 	d := &r.doubt
 	switch {
-	case d.known && next <= d.at:
-		seen := &d.recent[next%uint64(len(d.recent))]
-		if seen.next != next {
-			break // older than what is remembered, or before this receiver began
+	case r.cfg.Check == nil || !ok:
+		return Unexpected
+	case c.counter < d.signed.counter || c.counter == d.signed.counter && c.counter > 0:
+		if late {
+			return Repeated // somebody plays it again
 		}
-		if seen.chain != chain {
-			r.stats.BadProofs++
-			r.forged = true
-			return Forged
-		}
-		d.proved = max(d.proved, next)
-		r.stats.Proved++
-	case !d.known && next == r.next: // a gap, or the beginning: the chain goes on from here
-		d.chain, d.at, d.known, d.proved = chain, next, true, next
-		seen := &d.recent[next%uint64(len(d.recent))]
-		seen.next, seen.chain = next, chain
+		return Opened // it was overtaken: the newer one says more
+	case r.forged:
+		return Forged
 	}
+	if !r.cfg.Check(signed, signature) {
+		r.stats.BadProofs++
+		r.forged = r.forged || r.stats.BadProofs >= badProofsMax
+		return Forged
+	}
+	if d.leaps++; !late {
+		d.leaps = 0
+	}
+	if late { // who has the group's key has made counters up, and all that the sender says is taken for old
+		r.opener.window.reset(c.counter)
+		r.forged = r.forged || d.leaps >= badProofsMax
+	}
+	d.signed = c
+	r.heard, r.beat, r.beatHere = now, c.heartbeat, now
+	r.statusAt = min(r.statusAt, now+proofStatus)
+	r.stats.Proved++
+	if c.over {
+		r.ended, r.end = true, c.next
+	}
+	if c.next > r.next {
+		if !d.waits {
+			d.ahead, d.waits = c, true
+		}
+	} else {
+		r.confirm(&c)
+	}
+	r.seen(now, c.heartbeat)
+	r.drain(now)
+	r.after(now)
 	return Opened
+}
+
+// proofStatus is how soon a checkpoint is answered: its time measures the way.
+const proofStatus = int64(time.Millisecond)
+
+// confirm compares a checkpoint whose packets were all handed over or given up.
+func (r *Receiver) confirm(c *checkpoint) {
+	if !r.doubt.compare(c, r.next) {
+		r.stats.BadProofs++
+		r.forged = true
+	}
+}
+
+// doubted is called when the packet before next was handed over, and with its payload, or
+// was given up.
+func (r *Receiver) doubted(payload []byte) {
+	if r.cfg.Check == nil {
+		return
+	}
+	d := &r.doubt
+	if payload != nil {
+		d.follow(r.next-1, payload)
+	} else {
+		d.known = false
+	}
+	if d.waits && r.next >= d.ahead.next {
+		d.waits = false
+		r.confirm(&d.ahead)
+	}
+}
+
+// unsigned tells whether so much was handed over since the newest checkpoint that the next
+// one is waited for.
+func (r *Receiver) unsigned() bool {
+	return r.cfg.Check != nil && r.next >= r.doubt.signed.next+proofAhead
+}
+
+// reach is how far a receiver may go without the packets themselves: as far as is signed, in a
+// group.
+func (r *Receiver) reach(to uint64) uint64 {
+	if r.cfg.Check == nil {
+		return to
+	}
+	return min(to, r.doubt.signed.next)
 }

@@ -1,7 +1,6 @@
 package udp
 
 import (
-	"crypto/sha256"
 	"math/bits"
 	"math/rand/v2"
 	"net/netip"
@@ -29,6 +28,7 @@ type ReceiverConfig struct {
 	Epoch uint32
 	// Check tells whether a signature is the sender's over a checkpoint; nil: none expected.
 	Check  func(signed, signature []byte) bool
+	Chain  [32]byte   // with it: of the packets before the first, as the sender's Peer says
 	Random *rand.Rand // of back-off; nil: of its own
 
 	Secret   Secret // of the datagrams to it
@@ -91,10 +91,14 @@ type Receiver struct {
 	statusAt int64
 	told     uint64 // next in the last status
 	blocked  bool
+	met      bool
 	ended    bool // the sender has said where its end is
 	forged   bool
 	doubt    doubt
 	verdicts [verdicts]uint64
+
+	holding int    // packets from next on that are here
+	end     uint64 // the first packet that will never be, once ended
 
 	latency Latency
 	scratch []byte
@@ -150,7 +154,9 @@ func NewReceiver(now int64, cfg ReceiverConfig, out Out, h Handler) (*Receiver, 
 		scratch: make([]byte, cfg.DatagramBytes), plain: make([]byte, 0, cfg.DatagramBytes), whole: make([]byte, 0, MessageBytesMax)}
 	r.slots = make([]byte, cfg.Window*r.room)
 	r.held = make([]heldPacket, cfg.Window)
-	r.doubt.hash = sha256.New()
+	if cfg.Check != nil {
+		r.doubt.begin(&cfg)
+	}
 	var err error
 	if r.opener, err = newOpener(cfg.Secret, cfg.Group, uint8(cfg.Epoch)); err != nil {
 		return nil, err
@@ -162,8 +168,11 @@ func NewReceiver(now int64, cfg ReceiverConfig, out Out, h Handler) (*Receiver, 
 // Input takes a datagram that came on a line. It is decrypted in place.
 func (r *Receiver) Input(now int64, line int, datagram []byte) Verdict {
 	typ, body, v := r.opener.open(now, datagram)
-	if v == Opened {
+	switch {
+	case v == Opened:
 		v = r.opened(now, line, typ, body)
+	case v == Repeated && typ == typeCheckpoint && r.cfg.Group:
+		v = r.check(now, body, true)
 	}
 	r.verdicts[v]++
 	return v
@@ -172,21 +181,33 @@ func (r *Receiver) Input(now int64, line int, datagram []byte) Verdict {
 func (r *Receiver) opened(now int64, line int, typ uint8, body []byte) Verdict {
 	switch typ {
 	case typeData:
-		r.heard = now
+		if r.cfg.Check == nil {
+			r.heard = now
+		}
 		return r.data(now, line, body)
 	case typeHeartbeat, typeBye:
 		h, ok := parseHeartbeat(body)
 		if !ok {
 			return Unexpected
 		}
-		r.heard, r.beat, r.beatHere = now, h, now
-		r.ended = r.ended || typ == typeBye
 		r.on[line] = max(r.on[line], h.next)
+		if r.met = true; r.cfg.Check != nil { // any member can have said so: it is asked for, and no more
+			r.high = max(r.high, min(h.next, r.doubt.signed.next+proofAhead))
+			r.after(now)
+			return Opened
+		}
+		r.heard = now
+		if h.next >= r.beat.next { // else it was overtaken
+			r.beat, r.beatHere = h, now
+		}
+		if typ == typeBye {
+			r.ended, r.end = true, max(r.end, h.next)
+		}
 		r.seen(now, h)
 		r.statusAt = now // it measures the round trip, too
 		return Opened
 	case typeCheckpoint:
-		return r.check(body)
+		return r.check(now, body, false)
 	}
 	return Unexpected
 }
@@ -228,12 +249,18 @@ func (r *Receiver) data(now int64, line int, body []byte) Verdict {
 		r.nakAt = soonest(r.nakAt, now+r.firstWait())
 	}
 	r.high = max(r.high, d.packet+1)
-	slot := &r.held[d.packet&r.mask]
-	slot.packet, slot.length = d.packet+1, uint16(len(body))
-	copy(r.slot(d.packet), body)
+	r.hold(d.packet, body)
 	r.drain(now)
 	r.after(now)
 	return Opened
+}
+
+// hold keeps a packet that is not there yet.
+func (r *Receiver) hold(packet uint64, body []byte) {
+	slot := &r.held[packet&r.mask]
+	slot.packet, slot.length = packet+1, uint16(len(body))
+	copy(r.slot(packet), body)
+	r.holding++
 }
 
 func (r *Receiver) slot(packet uint64) []byte {
@@ -243,10 +270,8 @@ func (r *Receiver) slot(packet uint64) []byte {
 
 // hand hands over the packet at next, which is not in its slot.
 func (r *Receiver) hand(now int64, body []byte) {
-	if !r.deliver(body) { // the rest is taken up later
-		slot := &r.held[r.next&r.mask]
-		slot.packet, slot.length = r.next+1, uint16(len(body))
-		copy(r.slot(r.next), body)
+	if r.unsigned() || !r.deliver(body) { // the rest is taken up later
+		r.hold(r.next, body)
 		return
 	}
 	r.passed(body)
@@ -256,7 +281,7 @@ func (r *Receiver) hand(now int64, body []byte) {
 func (r *Receiver) drain(now int64) {
 	for {
 		slot := &r.held[r.next&r.mask]
-		if slot.packet != r.next+1 {
+		if slot.packet != r.next+1 || r.unsigned() {
 			return
 		}
 		body := r.slot(r.next)[:slot.length]
@@ -264,15 +289,16 @@ func (r *Receiver) drain(now int64) {
 			return
 		}
 		slot.packet = 0
+		r.holding--
 		r.passed(body)
 	}
 }
 
 func (r *Receiver) passed(body []byte) {
-	r.doubt.follow(r.next, body)
 	r.next++
 	r.offset, r.missing, r.pause = 0, 0, 0
 	r.stats.Packets++
+	r.doubted(body)
 }
 
 // deliver hands over the messages of a packet; false when the handler takes no more now.
@@ -384,36 +410,30 @@ func (r *Receiver) seen(now int64, h heartbeat) {
 	r.after(now)
 }
 
-// leap gives up packets before to, but hands over those of them that are here.
+// leap gives up packets before to, but hands over those of them that are here. It looks at
+// no more of them than there are slots, however far it goes.
 func (r *Receiver) leap(to uint64) {
-	for r.next < to {
+	for to = r.reach(to); r.next < to; {
 		slot := &r.held[r.next&r.mask]
 		if slot.packet == r.next+1 {
 			body := r.slot(r.next)[:slot.length]
-			if !r.deliver(body) {
+			if r.unsigned() || !r.deliver(body) {
 				return
 			}
 			slot.packet = 0
+			r.holding--
 			r.passed(body)
 			continue
 		}
-		if to-r.next > r.mask+1 && !r.anyHeld() { // far: nothing of it is here
+		if r.holding == 0 { // nothing of it is here
 			r.next = to
 		} else {
 			r.next++
 		}
 		r.gap, r.offset, r.missing = true, 0, 0
+		r.doubted(nil)
 	}
 	r.high = max(r.high, r.next)
-}
-
-func (r *Receiver) anyHeld() bool {
-	for i := range r.held {
-		if r.held[i].packet > r.next {
-			return true
-		}
-	}
-	return false
 }
 
 // after sets the timers by what is missing now.
@@ -421,7 +441,7 @@ func (r *Receiver) after(now int64) {
 	if r.next-r.told >= (r.mask+1)/8 {
 		r.statusAt = now
 	}
-	if r.next >= r.high || r.blocked {
+	if r.next >= r.high || r.blocked || r.unsigned() {
 		r.missing, r.nakAt = 0, 0
 		return
 	}
@@ -557,10 +577,10 @@ func (r *Receiver) Close(now int64) {
 func (r *Receiver) Silent(now int64) bool { return now-r.heard > int64(SilentAfter) }
 
 // Met tells whether a heartbeat of full length has ever come: the path carries data.
-func (r *Receiver) Met() bool { return r.beatHere != 0 }
+func (r *Receiver) Met() bool { return r.met }
 
 // Ended tells that the sender has ended the stream and everything of it is handed over.
-func (r *Receiver) Ended() bool { return r.ended && r.next >= r.beat.next }
+func (r *Receiver) Ended() bool { return r.ended && r.next >= r.end }
 
 // Betrayed tells that a checkpoint has shown packets that are not the sender's.
 func (r *Receiver) Betrayed() bool { return r.forged }
@@ -585,11 +605,7 @@ func (r *Receiver) Stats() ReceiverStats {
 	s := r.stats
 	s.Malformed, s.Unkeyed, s.Forged = r.verdicts[Malformed], r.verdicts[NoKey], r.verdicts[Forged]
 	s.Repeated, s.Unexpected = r.verdicts[Repeated], r.verdicts[Unexpected]
-	for i := range r.held {
-		if r.held[i].packet > r.next {
-			s.Window++
-		}
-	}
+	s.Window = uint64(r.holding)
 	s.Latency = r.latency
 	return s
 }

@@ -19,6 +19,7 @@ type Secret [32]byte
 const (
 	RekeyPackets = 1 << 22
 	RekeyAfter   = 120 * time.Second
+	rekeyEarly   = RekeyPackets / 2 // datagrams left, of a group's key
 	// keysOverlap is how long the key before the newest opens what was under way.
 	keysOverlap = 2 * time.Second
 )
@@ -88,8 +89,11 @@ func newSealer(s Secret, index uint32, now int64, given bool, generation uint8) 
 	return &sealer{key: k, index: index, left: RekeyPackets, since: now, given: given}, nil
 }
 
-// stale tells whether the key is due to be replaced.
-func (s *sealer) stale(now int64) bool { return s.left == 0 || now-s.since >= int64(RekeyAfter) }
+// stale tells whether the key is due to be replaced. One that comes from outside takes its
+// time, and nothing leaves under a key that is used up, so it is asked for at half.
+func (s *sealer) stale(now int64) bool {
+	return s.left <= rekeyEarly && (s.given || s.left == 0) || now-s.since >= int64(RekeyAfter)
+}
 
 // seal appends one datagram to b[:0], which has room for it.
 func (s *sealer) seal(now int64, b []byte, typ uint8, payload []byte) ([]byte, error) {
@@ -132,7 +136,7 @@ type opener struct {
 	given              bool
 	window             replay
 	nonce              [12]byte
-	aheadAt            int64 // when a key far ahead was last tried
+	far                [aheadMost + 1]*key // by generations beyond now, from 2 on, once one was asked for
 }
 
 func newOpener(s Secret, given bool, generation uint8) (*opener, error) {
@@ -149,7 +153,7 @@ func (o *opener) put(k *key, now int64) (err error) {
 	if o.before = o.now; o.before != nil {
 		o.before.until = now + int64(keysOverlap)
 	}
-	o.now, o.after = k, nil
+	o.now, o.after, o.far = k, nil, [aheadMost + 1]*key{}
 	if !o.given {
 		o.after, err = k.next()
 	}
@@ -165,7 +169,7 @@ func (o *opener) open(now int64, b []byte) (typ uint8, payload []byte, v Verdict
 	}
 	k := o.keyOf(now, h.generation)
 	if k == nil {
-		if k = o.ahead(now, h.generation); k == nil {
+		if k = o.ahead(h.generation); k == nil {
 			return 0, nil, NoKey
 		}
 	}
@@ -175,7 +179,7 @@ func (o *opener) open(now int64, b []byte) (typ uint8, payload []byte, v Verdict
 		return 0, nil, Forged
 	}
 	if !o.window.fresh(h.counter) {
-		return 0, nil, Repeated
+		return h.typ, payload, Repeated
 	}
 	if k != o.now && k != o.before { // the peer goes on with it
 		if err := o.put(k, now); err != nil {
@@ -185,28 +189,29 @@ func (o *opener) open(now int64, b []byte) (typ uint8, payload []byte, v Verdict
 	return h.typ, payload, Opened
 }
 
-// A peer that was not heard for several lives of a key is some generations ahead. Finding its
-// key costs some microseconds, so whoever sends rubbish is given one try in a while.
-const (
-	aheadMost  = 16
-	aheadEvery = int64(10 * time.Millisecond)
-)
+// aheadMost is how many generations ahead a peer may be that was not heard for several lives
+// of a key.
+const aheadMost = 16
 
-// ahead derives the key of a generation beyond the next one.
-func (o *opener) ahead(now int64, generation uint8) *key {
+// ahead is the key of a generation beyond the next one. Deriving one costs some microseconds,
+// so those that were asked for once are kept until the key changes: rubbish costs no more
+// than any datagram with a wrong tag, and needs no allowance that it could use up.
+func (o *opener) ahead(generation uint8) *key {
 	steps := generation - o.now.generation // modulo 256, as generations are
-	if o.given || steps < 2 || steps > aheadMost || now-o.aheadAt < aheadEvery {
+	if o.given || steps < 2 || steps > aheadMost {
 		return nil
 	}
-	o.aheadAt = now
-	k := o.after
-	for range steps - 1 {
+	o.far[1] = o.after
+	for i := uint8(2); i <= steps; i++ {
+		if o.far[i] != nil {
+			continue
+		}
 		var err error
-		if k, err = k.next(); err != nil {
+		if o.far[i], err = o.far[i-1].next(); err != nil {
 			return nil
 		}
 	}
-	return k
+	return o.far[steps]
 }
 
 func (o *opener) keyOf(now int64, generation uint8) *key {

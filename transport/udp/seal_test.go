@@ -196,19 +196,56 @@ func TestPeerThatWasNotHeardForSeveralKeysIsUnderstoodAgain(t *testing.T) {
 	}
 }
 
-// TestRubbishCostsFewKeys sends generations far ahead that nobody has sealed.
-func TestRubbishCostsFewKeys(t *testing.T) {
+// TestRubbishCostsNoKeysAndHidesNone sends generations far ahead that nobody has sealed,
+// before each datagram of a peer that is some keys ahead.
+func TestRubbishCostsNoKeysAndHidesNone(t *testing.T) {
 	s, o := pairOf(t)
-	rubbish := make([]byte, 60)
-	rubbish[0], rubbish[1] = typeData, 9
-	for i := range 1000 {
-		o.open(aheadEvery+int64(i), bytes.Clone(rubbish))
+	now := int64(1)
+	for range 9 {
+		now += int64(RekeyAfter)
+		if _, err := s.seal(now, make([]byte, 200), typeData, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if o.aheadAt != aheadEvery {
-		t.Error("each has its key derived")
+	piece := make([]byte, 60)
+	rubbish := func() {
+		for g := range 256 {
+			clear(piece)
+			piece[0], piece[1] = typeData, byte(g)
+			if _, _, v := o.open(now, piece); v == Opened {
+				t.Fatal("rubbish is opened")
+			}
+		}
 	}
-	b, _ := s.seal(aheadEvery, make([]byte, 200), typeData, []byte("x"))
-	if _, _, v := o.open(aheadEvery+2000, b); v != Opened {
+	rubbish()
+	if n := testing.AllocsPerRun(20, rubbish); n > 0 {
+		t.Errorf("%v allocations for 256 pieces of rubbish: each has its key derived", n)
+	}
+	b, _ := s.seal(now, make([]byte, 200), typeData, []byte("x"))
+	if _, _, v := o.open(now, b); v != Opened {
 		t.Error("after rubbish a genuine one is", v)
+	}
+}
+
+// TestGroupsKeyIsAskedForLongBeforeItIsUsedUp seals as many datagrams as a key may.
+func TestGroupsKeyIsAskedForLongBeforeItIsUsedUp(t *testing.T) {
+	s, err := newSealer(secret(1), 1, 0, true, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, asked := make([]byte, 200), uint64(0)
+	for n := uint64(0); ; n++ {
+		if asked == 0 && s.stale(1) {
+			asked = n
+		}
+		if _, err := s.seal(1, b, typeData, nil); err != nil {
+			if n != RekeyPackets {
+				t.Errorf("used up after %d", n)
+			}
+			break
+		}
+	}
+	if asked != RekeyPackets/2 {
+		t.Errorf("asked for after %d of %d: what is sent until the members have the next is lost", asked, RekeyPackets)
 	}
 }

@@ -75,7 +75,7 @@ type Sender struct {
 	room int // of a packet's payload
 
 	slots  []byte
-	kept   []keptPacket
+	kept   []uint16 // lengths
 	mask   uint64
 	next   uint64 // the packet that is being filled
 	oldest uint64 // the first that is kept
@@ -90,6 +90,7 @@ type Sender struct {
 	group     *target
 	proof     proof
 	over      bool
+	repairs   repairs // of a group: what is sent again all get
 	beatAt    int64
 	pause     int64    // until the next heartbeat
 	beats     [8]int64 // times of the newest heartbeats, which are what a peer must echo
@@ -99,11 +100,6 @@ type Sender struct {
 	scratch []byte
 	plain   []byte
 	stats   SenderStats
-}
-
-type keptPacket struct {
-	length   uint16
-	repaired int64 // when it was last sent again
 }
 
 // target is where datagrams go, sealed with its own key.
@@ -129,6 +125,8 @@ type Peer struct {
 	rtt     int64
 	lost    uint64
 	refused [verdicts]uint64
+	repairs repairs
+	chain   [chainBytes]byte
 }
 
 // SenderStats are counts since the start.
@@ -165,7 +163,8 @@ func NewSender(cfg SenderConfig, out Out) (*Sender, error) {
 	s := &Sender{cfg: cfg, out: out, room: cfg.DatagramBytes - OverheadBytes, mask: uint64(cfg.Window - 1),
 		scratch: make([]byte, cfg.DatagramBytes), plain: make([]byte, 0, cfg.DatagramBytes), pause: heartbeatFirst}
 	s.slots = make([]byte, cfg.Window*s.room)
-	s.kept = make([]keptPacket, cfg.Window)
+	s.kept = make([]uint16, cfg.Window)
+	s.repairs = newRepairs(cfg.Window)
 	s.gate = forever
 	return s, nil
 }
@@ -196,6 +195,9 @@ type PeerConfig struct {
 // Join adds a receiver and says with which packet and message it begins.
 func (s *Sender) Join(now int64, c PeerConfig) (p *Peer, packet, message uint64, err error) {
 	p = &Peer{name: c.Name, tagged: c.Tagged, heard: now, window: uint64(s.cfg.Window)}
+	if s.group == nil {
+		p.repairs = newRepairs(s.cfg.Window)
+	}
 	if p.opener, err = newOpener(c.Feedback, false, 0); err != nil {
 		return nil, 0, 0, err
 	}
@@ -206,10 +208,10 @@ func (s *Sender) Join(now int64, c PeerConfig) (p *Peer, packet, message uint64,
 		}
 	}
 	s.close(now) // it begins with a packet of its own
-	packet, message = s.next, s.message
+	packet, message, p.chain = s.next, s.message, s.proof.chain
 	if at := s.snapshot - 1; s.snapshot > 0 && at >= s.oldest {
 		head, _, _ := parseData(s.slot(at))
-		packet, message = at, head.message
+		packet, message, p.chain = at, head.message, s.proof.snapshot
 	}
 	if c.Resume {
 		if c.At < s.oldest || c.At > s.next {
@@ -224,7 +226,7 @@ func (s *Sender) Join(now int64, c PeerConfig) (p *Peer, packet, message uint64,
 	s.peers = append(s.peers, p)
 	s.recount()
 	s.recountStrangers()
-	s.pause = heartbeatFirst
+	s.pause, s.proof.due = heartbeatFirst, now
 	s.transmitAll(now)
 	s.beat(now, true) // it asks for what it lacks of the snapshot
 	return p, packet, message, nil
@@ -253,14 +255,14 @@ func (s *Sender) Offer(now int64, typ uint16, b []byte) Result {
 		return TooLong
 	case s.over:
 		return Over
-	case s.fill > 0 && s.fill+need <= s.room: // the usual case: a packet that has begun
+	case s.fill > 0 && s.fill+need <= s.room && (typ != s.cfg.SnapshotType || typ == 0): // the usual case: a packet that has begun
 	case !s.fits(now, need):
 		s.stats.Full++
 		return Full
 	}
 	if typ == s.cfg.SnapshotType && typ != 0 {
 		s.close(now) // a snapshot begins a packet
-		s.snapshot = s.next + 1
+		s.snapshot, s.proof.snapshot = s.next+1, s.proof.chain
 	}
 	s.stats.Messages++
 	if need <= s.room-dataHeadBytes {
@@ -328,7 +330,7 @@ func (s *Sender) close(now int64) {
 	if s.fill == 0 {
 		return
 	}
-	s.kept[s.next&s.mask] = keptPacket{length: uint16(s.fill)}
+	s.kept[s.next&s.mask] = uint16(s.fill)
 	s.next++
 	s.fill = 0
 	s.stats.Packets++
@@ -361,7 +363,7 @@ func (s *Sender) transmitAll(now int64) {
 }
 
 func (s *Sender) transmit(now int64, t *target, packet uint64) {
-	s.emit(now, t, typeData, s.slot(packet)[:s.kept[packet&s.mask].length])
+	s.emit(now, t, typeData, s.slot(packet)[:s.kept[packet&s.mask]])
 }
 
 // emit seals a payload and sends it on every line.
@@ -434,10 +436,11 @@ func (s *Sender) nak(now int64, p *Peer, body []byte) Verdict {
 		return Unexpected
 	}
 	s.stats.Naks++
-	t, pause := p.target, repairAgainUnicast
+	t, again, pause := p.target, &p.repairs, repairAgainUnicast
 	if s.group != nil {
-		t, pause = s.group, repairAgainGroup
+		t, again, pause = s.group, &s.repairs, repairAgainGroup
 	}
+	again.turn(now, pause)
 	left := repairsPerNakMax
 	for i := range n {
 		sp := spanAt(body, i)
@@ -450,11 +453,9 @@ func (s *Sender) nak(now int64, p *Peer, body []byte) Verdict {
 				left--
 				continue
 			}
-			k := &s.kept[q&s.mask]
-			if k.repaired != 0 && now-k.repaired < pause {
+			if !again.take(q & s.mask) {
 				continue
 			}
-			k.repaired = now
 			left--
 			s.stats.Repaired++
 			s.transmit(now, t, q)
@@ -505,12 +506,8 @@ func (s *Sender) Tick(now int64) (next int64) {
 // beat says where the sender stands. A full one is as long as data may be, so that a path
 // that swallows long datagrams shows it at once.
 func (s *Sender) beat(now int64, full bool) {
-	h := heartbeat{s.sent, s.message, s.oldest, now}
-	s.beats[s.beaten%len(s.beats)] = now
-	s.beaten++
-	if s.fill > 0 || s.sent < s.next {
-		h.message = 0 // messages are under way that belong to no packet before next
-	}
+	h := s.stand(now)
+	s.remember(now)
 	s.plain = h.append(s.plain[:0])
 	brief := s.plain
 	long := s.plain[:s.room]
@@ -542,12 +539,30 @@ func (s *Sender) beat(now int64, full bool) {
 	s.pause = min(2*s.pause, heartbeatMost)
 }
 
+// stand is where the sender stands.
+func (s *Sender) stand(now int64) heartbeat {
+	h := heartbeat{s.sent, s.message, s.oldest, now}
+	if s.fill > 0 || s.sent < s.next {
+		h.message = 0 // messages are under way that belong to no packet before next
+	}
+	return h
+}
+
+// remember notes a time that receivers will echo.
+func (s *Sender) remember(now int64) {
+	s.beats[s.beaten%len(s.beats)] = now
+	s.beaten++
+}
+
 // Close tells the receivers that nothing more comes. What is kept can be asked for as long
 // as the caller still hands over what they say.
 func (s *Sender) Close(now int64) {
 	s.close(now)
 	s.over = true
-	h := heartbeat{s.sent, s.message, s.oldest, now}
+	if s.cfg.Prove != nil {
+		s.signProof(now) // without a signature it is no end
+	}
+	h := s.stand(now)
 	s.plain = h.append(s.plain[:0])
 	if s.group != nil {
 		s.emit(now, s.group, typeBye, s.plain)
@@ -575,7 +590,7 @@ func (s *Sender) Room() int {
 	if s.gate == forever {
 		return 1 << 20
 	}
-	most := uint64((frameHeadBytes+MessageBytesMax)/(s.room-dataHeadBytes-frameHeadBytes)) + 2
+	most := uint64(PacketsMost(s.cfg.DatagramBytes))
 	if s.next+most > s.gate {
 		return 0
 	}
@@ -611,6 +626,9 @@ func (p *Peer) Name() string { return p.name }
 // Met tells whether the receiver has ever answered: the path works both ways, and for
 // datagrams as long as data is.
 func (p *Peer) Met() bool { return p.met }
+
+// Chain is that of the packets before the first that the receiver gets, for its ReceiverConfig.
+func (p *Peer) Chain() [32]byte { return p.chain }
 
 // Gone tells whether it has said that it leaves, or was removed.
 func (p *Peer) Gone() bool { return p.gone }
