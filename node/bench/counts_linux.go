@@ -2,7 +2,9 @@ package bench
 
 import (
 	"encoding/binary"
+	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -11,43 +13,64 @@ import (
 )
 
 // callCounter counts the system calls of the thread that has made it, where the kernel lets
-// this user have the tracepoint (root, or perf_event_paranoid below 0).
-type callCounter struct{ fd int }
+// this user have the tracepoint (root, or perf_event_paranoid below 0). It has its own memory
+// for what it looks at, so that a look allocates nothing.
+type callCounter struct {
+	fd   int // -1: they cannot be counted
+	read [8]byte
+	mem  runtime.MemStats
+}
 
 const sysEnter = "/sys/kernel/tracing/events/raw_syscalls/sys_enter/id"
 
-// newCallCounter is nil where it cannot be had.
 func newCallCounter() *callCounter {
+	c, err := openCallCounter()
+	if err != nil {
+		return &callCounter{fd: -1}
+	}
+	return c
+}
+
+// whyNotCounted is empty where calls can be counted.
+func whyNotCounted() string {
+	c, err := openCallCounter()
+	if err != nil {
+		return err.Error()
+	}
+	c.close()
+	return ""
+}
+
+func openCallCounter() (*callCounter, error) {
 	b, err := os.ReadFile(sysEnter)
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("the kernel's tracepoints: %w", err)
 	}
 	id, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("tracepoint number: %w", err)
 	}
 	attr := unix.PerfEventAttr{Type: unix.PERF_TYPE_TRACEPOINT, Config: id}
 	attr.Size = uint32(unsafe.Sizeof(attr))
 	fd, err := unix.PerfEventOpen(&attr, 0, -1, -1, unix.PERF_FLAG_FD_CLOEXEC)
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("perf_event_open, which root or perf_event_paranoid below 0 allows: %w", err)
 	}
-	return &callCounter{fd}
+	return &callCounter{fd: fd}, nil
 }
 
 func (c *callCounter) now() (n uint64, ok bool) {
-	var b [8]byte
-	if c == nil {
+	if c.fd < 0 {
 		return 0, false
 	}
-	if got, err := unix.Read(c.fd, b[:]); got != len(b) || err != nil {
+	if got, err := unix.Read(c.fd, c.read[:]); got != len(c.read) || err != nil {
 		return 0, false
 	}
-	return binary.NativeEndian.Uint64(b[:]), true
+	return binary.NativeEndian.Uint64(c.read[:]), true
 }
 
 func (c *callCounter) close() {
-	if c != nil {
+	if c.fd >= 0 {
 		_ = unix.Close(c.fd)
 	}
 }
@@ -59,23 +82,36 @@ type threadCounts struct {
 	Calls    *uint64 `json:"syscalls,omitempty"` // nil: they cannot be counted here
 }
 
-// begin looks at the calls last, end first: what these looks cost themselves is left out.
-func (c *callCounter) begin() threadCounts {
-	t := threadCounts{Mallocs: mallocs(), Switches: switches()}
+// begin looks at the calls and the mallocs last, since at the same first: what these looks
+// cost themselves is left out.
+func (c *callCounter) begin() (t threadCounts) {
+	t.Switches = switches()
+	if c.fd >= 0 {
+		t.Calls = new(uint64)
+	}
+	t.Mallocs = c.mallocs()
 	if n, ok := c.now(); ok {
-		t.Calls = &n
+		*t.Calls = n
+	} else {
+		t.Calls = nil
 	}
 	return t
 }
 
 // since is what has happened from a beginning until now.
 func (c *callCounter) since(t threadCounts) (d threadCounts) {
-	if n, ok := c.now(); ok && t.Calls != nil {
-		n -= *t.Calls + 1 // the read that told this
-		d.Calls = &n
+	n, ok := c.now()
+	d.Mallocs = c.mallocs() - t.Mallocs
+	if d.Switches = switches() - t.Switches; ok && t.Calls != nil {
+		d.Calls = new(uint64)
+		*d.Calls = n - *t.Calls - 1 // the read that told this
 	}
-	d.Mallocs, d.Switches = mallocs()-t.Mallocs, switches()-t.Switches
 	return d
+}
+
+func (c *callCounter) mallocs() uint64 {
+	runtime.ReadMemStats(&c.mem)
+	return c.mem.Mallocs
 }
 
 // plus adds the other thread's.

@@ -18,12 +18,14 @@ type RingConfig struct {
 	Rate      int           // messages per second of the fixed_rate rows; default 100,000
 	Lines     uint64        // capacity of each ring; default 4096 lines, 256 KiB
 	Cores     [2]int        // where the two processes run; default 0 and 1
+	GCEvery   time.Duration // a collection is forced so often in both processes, in rows of their own; default 0: no such rows
 
 	// Rivals, measured beside in the same rounds. Without these they are shown as not run.
 	AeronJar  string // io.aeron:aeron-all; needs a JDK
 	Disruptor string // the program that node/bench/testdata/disruptor builds
 
-	rivalGrace time.Duration // 0: rivalGrace
+	rivalGrace time.Duration                     // 0: rivalGrace
+	only       func(table string, size int) bool // of a test: the rows that are measured; nil: all
 }
 
 // DefaultRing is what `fire bench ring` does without flags.
@@ -47,6 +49,9 @@ func (c *RingConfig) Check() error {
 	if c.Lines < 256 || c.Lines > 1<<20 || c.Lines&(c.Lines-1) != 0 {
 		bad("%d lines is no power of two from 256 to 1048576", c.Lines)
 	}
+	if c.GCEvery != 0 && (c.GCEvery < time.Millisecond || c.GCEvery > time.Minute) {
+		bad("a collection every %v is not 1ms to 1m", c.GCEvery)
+	}
 	if c.Cores[0] == c.Cores[1] {
 		bad("cores %d and %d are one: two processes that spin need two", c.Cores[0], c.Cores[1])
 	}
@@ -65,6 +70,7 @@ const (
 	RowFixedRate  = "fixed_rate" // one way, from the moment when the message was due
 	RowThroughput = "throughput" // as many as go through
 	RowHiccup     = "hiccup"     // gaps of a loop that only looks at the clock
+	RowGC         = "gc"         // as fixed_rate, while collections are forced in both processes
 )
 
 // RingRow is one figure with its distribution, all rounds together. Latencies are one
@@ -86,10 +92,16 @@ type RingRow struct {
 	RoundP50NS     []int64   `json:"round_p50_ns,omitempty"`
 	RoundPerSecond []float64 `json:"round_messages_per_second,omitempty"`
 
+	// HDR is the latencies' HdrHistogram: V2, compressed, in base 64.
+	HDR string `json:"hdr_histogram,omitempty"`
+
 	Mallocs  *uint64 `json:"mallocs_total,omitempty"`  // of both processes while measuring
 	Switches *uint64 `json:"switches_total,omitempty"` // context switches of both measuring threads
 	Calls    *uint64 `json:"syscalls_total,omitempty"` // system calls of both; nil: this user cannot count them
 	NotRun   string  `json:"not_run,omitempty"`        // why a rival has no figures, or not of all rounds
+
+	MallocsPerMessage *float64 `json:"mallocs_per_message,omitempty"`
+	CallsPerMessage   *float64 `json:"syscalls_per_message,omitempty"`
 
 	latency nanos
 	round   int             // of this figure
@@ -106,6 +118,8 @@ type RingResult struct {
 	Rounds    int       `json:"rounds"`
 	RoundNS   int64     `json:"round_ns"`
 	Lines     uint64    `json:"lines"`
+	Bytes     uint64    `json:"ring_bytes"` // of each ring's messages, lines of 64
+	Rate      int       `json:"rate_per_second"`
 	ClockNS   float64   `json:"clock_ns"` // one look at the clock, which is in every latency once
 
 	BounceP50NS       int64   `json:"bounce_p50_ns"`
@@ -118,6 +132,9 @@ type RingResult struct {
 	RatioToAeron64B    float64 `json:"ratio_to_aeron_64b,omitempty"`
 	DisruptorPerSec64B float64 `json:"disruptor_messages_per_second_64b,omitempty"`
 	RatioToDisruptor   float64 `json:"ratio_to_disruptor_64b,omitempty"`
+
+	GC         *GCEffect `json:"gc,omitempty"`                   // of the gc rows
+	NotCounted string    `json:"syscalls_not_counted,omitempty"` // why no row has system calls
 
 	Rivals []RingRival `json:"rivals"`
 	Ratios []RingRatio `json:"ratios,omitempty"`
@@ -137,7 +154,7 @@ func RunRing(ctx context.Context, cfg RingConfig, peer []string, progress func(s
 		progress = func(string) {}
 	}
 	res := &RingResult{StartedAt: time.Now(), CPUs: runtime.NumCPU(), GoVersion: runtime.Version(), Cores: cfg.Cores,
-		Topology: topology(cfg.Cores), Rounds: cfg.Rounds, RoundNS: int64(cfg.RoundTime), Lines: cfg.Lines, ClockNS: clockCost()}
+		Topology: topology(cfg.Cores), Rounds: cfg.Rounds, RoundNS: int64(cfg.RoundTime), Lines: cfg.Lines, Bytes: cfg.Lines * 64, Rate: cfg.Rate, ClockNS: clockCost(), NotCounted: whyNotCounted()}
 	rows := newRingRows()
 	rivals := startRivals(ctx, cfg, progress)
 	defer func() {
@@ -157,7 +174,7 @@ func RunRing(ctx context.Context, cfg RingConfig, peer []string, progress func(s
 			rows.add(RingRow{Table: RowThroughput, Path: r.told.Name, SizeBytes: 64, NotRun: r.told.NotRun})
 		}
 	}
-	res.Rows = rows.finish()
+	res.Rows, res.GC = rows.finish(), rows.gc
 	res.summarize()
 	return res, ctx.Err()
 }

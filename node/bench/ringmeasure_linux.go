@@ -20,6 +20,8 @@ const (
 	pathRaw       = "raw"
 	pathLane      = "fire lane"
 	pathBroadcast = "fire broadcast"
+	// pathCollecting is the messages of the gc row that a collection has overlapped, at either end.
+	pathCollecting = "fire lane, collecting"
 )
 
 // measureRing is one round with a peer of its own.
@@ -94,7 +96,11 @@ func (m *ringMeasure) all() error {
 		{RowThroughput, 64, lane},
 		{RowThroughput, 1024, lane},
 		{"", 64, func(size int) error { return m.throughput(pathBroadcast, size) }}, // no rival has one
+		{"", 48, m.collected},
 	} {
+		if m.cfg.only != nil && !m.cfg.only(s.table, s.size) {
+			continue
+		}
 		own := func() error {
 			m.hist = nanos{}
 			runtime.GC()
@@ -201,7 +207,8 @@ func (m *ringMeasure) pingPong(size int) error {
 		}
 		t0 = t1
 	}
-	count, err := m.stop(m.w.there, before)
+	c, err := m.stop(m.w.there, before)
+	count := c // what is pointed to is made after the counting
 	if err == nil {
 		m.rows.add(RingRow{Table: RowPingPong, Path: pathLane, SizeBytes: size, Messages: m.hist.count, latency: m.hist,
 			Mallocs: &count.Mallocs, Switches: &count.Switches, Calls: count.Calls})
@@ -236,6 +243,40 @@ func (m *ringMeasure) fixedRate(size int) error {
 	if err := m.w.tell("lane"); err != nil {
 		return err
 	}
+	count, err := m.timed(size, nil)
+	if err == nil {
+		m.rows.add(RingRow{Table: RowFixedRate, Path: pathLane, SizeBytes: size, Messages: count.Messages, latency: histogram(count.Latency),
+			Mallocs: &count.Mallocs, Switches: &count.Switches, Calls: count.Calls})
+	}
+	return err
+}
+
+// collected is fixedRate while both processes have the collector on and collections forced.
+func (m *ringMeasure) collected(size int) error {
+	if m.cfg.GCEvery == 0 {
+		return nil
+	}
+	if err := m.w.tell("gc " + m.cfg.GCEvery.String()); err != nil {
+		return err
+	}
+	c := startCollector(m.cfg.GCEvery)
+	count, err := m.timed(size, c)
+	took, worst := c.end(m.tickNS)
+	if err != nil {
+		return err
+	}
+	m.rows.add(RingRow{Table: RowGC, Path: pathLane, SizeBytes: size, Messages: count.Messages, latency: histogram(count.Latency)})
+	during := histogram(count.During)
+	m.rows.add(RingRow{Table: RowGC, Path: pathCollecting, SizeBytes: size, Messages: during.count, latency: during})
+	if m.rows.gc == nil {
+		m.rows.gc = &GCEffect{EveryNS: int64(m.cfg.GCEvery)}
+	}
+	m.rows.gc.add(append(took, count.Took...), append(worst, count.Worst...), count.Mallocs)
+	return nil
+}
+
+// timed sends messages when they are due, and marks those that a collection here has overlapped.
+func (m *ringMeasure) timed(size int, c *collector) (peerCount, error) {
 	p := make([]byte, size)
 	step := uint64(float64(time.Second) / float64(m.cfg.Rate) / m.tickNS)
 	before := m.calls.begin()
@@ -243,20 +284,21 @@ func (m *ringMeasure) fixedRate(size int) error {
 		for ticks() < due {
 		}
 		binary.LittleEndian.PutUint64(p, due)
+		if c != nil {
+			p[8] = 0
+			if c.overlaps(m.ns(ticks() - due)) {
+				p[8] = 1
+			}
+		}
 		for {
 			if res := m.w.there.Offer(msgTimed, p); res == shm.Sent {
 				break
 			} else if res != shm.Full { // the message waits, and its time runs
-				return m.refused(res)
+				return peerCount{}, m.refused(res)
 			}
 		}
 	}
-	count, err := m.stop(m.w.there, before)
-	if err == nil {
-		m.rows.add(RingRow{Table: RowFixedRate, Path: pathLane, SizeBytes: size, Messages: count.Messages, latency: count.histogram(),
-			Mallocs: &count.Mallocs, Switches: &count.Switches, Calls: count.Calls})
-	}
-	return err
+	return m.stop(m.w.there, before)
 }
 
 func (m *ringMeasure) throughput(path string, size int) error {
@@ -280,7 +322,8 @@ func (m *ringMeasure) throughput(path string, size int) error {
 		}
 	}
 	took := m.ns(ticks() - start)
-	count, err := m.stop(w, before)
+	c, err := m.stop(w, before)
+	count := c // what is pointed to is made after the counting
 	if err == nil && path == pathLane && count.Messages != sent {
 		err = fmt.Errorf("the lane carried %d of %d messages", count.Messages, sent)
 	}

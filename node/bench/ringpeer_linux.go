@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 
 	"fire/transport/shm"
 )
@@ -30,7 +31,17 @@ type peerCount struct {
 	Messages uint64 `json:"messages"`
 	Lost     uint64 `json:"lost"`
 	threadCounts
-	Latency map[int]uint32 `json:"latency"` // buckets of nanos that are not empty
+	Latency sentNanos `json:"latency"`
+
+	// Of the gc row.
+	During sentNanos `json:"during,omitzero"` // messages that a collection has overlapped
+	Took   []int64   `json:"took,omitempty"`  // of each collection, ns
+	Worst  []int64   `json:"worst,omitempty"` // message of each
+}
+
+// sentNanos is a histogram on its way to the other process.
+type sentNanos struct {
+	Buckets map[int]uint32 `json:"buckets"` // of nanos, those that are not empty
 	Sum     uint64         `json:"sum"`
 	Max     uint64         `json:"max"`
 }
@@ -75,6 +86,8 @@ type peerSide struct {
 	tickNS      float64
 	hist        nanos
 	calls       *callCounter
+	collector   *collector // of the gc row
+	during      nanos
 }
 
 func openPeer() (*peerSide, error) {
@@ -113,7 +126,7 @@ func (p *peerSide) obey(core int, lines *bufio.Reader, out io.Writer) error {
 		case "feed":
 			count, err = p.serve(p.feed)
 		default:
-			err = fmt.Errorf("%q is no command", line)
+			count, err = p.collected(line)
 		}
 		if err != nil {
 			return err
@@ -122,6 +135,21 @@ func (p *peerSide) obey(core int, lines *bufio.Reader, out io.Writer) error {
 			return err
 		}
 	}
+}
+
+// collected serves the lane with collections forced.
+func (p *peerSide) collected(line string) (peerCount, error) {
+	text, ok := strings.CutPrefix(line, "gc ")
+	every, err := time.ParseDuration(text)
+	if !ok || err != nil || every <= 0 {
+		return peerCount{}, fmt.Errorf("%q is no command", line)
+	}
+	p.collector, p.during = startCollector(every), nanos{}
+	count, err := p.serve(p.there)
+	count.Took, count.Worst = p.collector.end(p.tickNS)
+	p.collector = nil
+	count.During = p.during.sent()
+	return count, err
 }
 
 // serve takes messages until msgStop. Per message it makes no system call.
@@ -136,7 +164,11 @@ func (p *peerSide) serve(r *shm.Reader) (peerCount, error) {
 			for p.back.Offer(msgEcho, b) != shm.Sent {
 			}
 		case msgTimed:
-			p.hist.record(int64(float64(ticks()-leUint64(b)) * p.tickNS))
+			ns := int64(float64(ticks()-leUint64(b)) * p.tickNS)
+			p.hist.record(ns)
+			if c := p.collector; c != nil && (c.overlaps(ns) || len(b) > 8 && b[8] != 0) {
+				p.during.record(ns)
+			}
 		case msgStop:
 			stop = true
 			return
@@ -154,23 +186,28 @@ func (p *peerSide) serve(r *shm.Reader) (peerCount, error) {
 		}
 	}
 	c.threadCounts = p.calls.since(before)
-	c.Latency, c.Sum, c.Max = map[int]uint32{}, p.hist.sum, p.hist.max
-	for i, n := range p.hist.bucket {
-		if n > 0 {
-			c.Latency[i] = n
-		}
-	}
+	c.Latency = p.hist.sent()
 	return c, nil
 }
 
+func (h *nanos) sent() sentNanos {
+	s := sentNanos{map[int]uint32{}, h.sum, h.max}
+	for i, n := range h.bucket {
+		if n > 0 {
+			s.Buckets[i] = n
+		}
+	}
+	return s
+}
+
 // histogram is the peer's, rebuilt.
-func (c *peerCount) histogram() (h nanos) {
-	for i, n := range c.Latency {
+func histogram(s sentNanos) (h nanos) {
+	for i, n := range s.Buckets {
 		if i >= 0 && i < len(h.bucket) {
 			h.bucket[i] = n
 			h.count += uint64(n)
 		}
 	}
-	h.sum, h.max = c.Sum, c.Max
+	h.sum, h.max = s.Sum, s.Max
 	return h
 }

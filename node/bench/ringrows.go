@@ -6,6 +6,7 @@ import "slices"
 type ringRows struct {
 	rows  []*RingRow
 	round int // that is being measured
+	gc    *GCEffect
 }
 
 func newRingRows() *ringRows { return &ringRows{} }
@@ -59,12 +60,22 @@ func (rs *ringRows) finish() []RingRow {
 	for _, r := range rs.rows {
 		if h := &r.latency; h.count > 0 {
 			r.MeanNS = float64(h.sum) / float64(h.count)
+			r.HDR = h.encoded()
 			r.P50NS, r.P99NS, r.P999NS, r.P9999, r.MaxNS = h.quantile(0.5), h.quantile(0.99), h.quantile(0.999), h.quantile(0.9999), int64(h.max)
 		}
 		r.PerSecond = median(r.RoundPerSecond)
+		r.MallocsPerMessage, r.CallsPerMessage = share(r.Mallocs, r.Messages), share(r.Calls, r.Messages)
 		out = append(out, *r)
 	}
 	return out
+}
+
+func share(n *uint64, messages uint64) *float64 {
+	if n == nil || messages == 0 {
+		return nil
+	}
+	x := float64(*n) / float64(messages)
+	return &x
 }
 
 // median of what is there; 0 of nothing.

@@ -263,9 +263,3 @@ func switches() uint64 {
 	}
 	return uint64(u.Nvcsw + u.Nivcsw)
 }
-
-func mallocs() uint64 {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.Mallocs
-}

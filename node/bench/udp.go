@@ -84,6 +84,8 @@ type UDPResult struct {
 	GSO       bool      `json:"gso"`
 	NoGSO     string    `json:"no_gso,omitempty"`
 
+	NotCounted string `json:"syscalls_not_counted,omitempty"` // why no row has system calls
+
 	// At the smallest size, p50 of round trips.
 	GoUDPP50NS       int64   `json:"go_udp_p50_ns"`
 	FireP50NS        int64   `json:"fire_p50_ns"`
@@ -129,7 +131,7 @@ func RunUDP(ctx context.Context, cfg UDPConfig, peer []string, progress func(str
 			}
 		}
 	}
-	res.Rows = rows.finish()
+	res.Rows, res.NotCounted = rows.finish(), whyNotCounted()
 	res.sort()
 	res.summarize(cfg.Sizes[0])
 	return res, ctx.Err()

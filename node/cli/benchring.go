@@ -14,18 +14,21 @@ import (
 func benchRingVerbs() []*verb {
 	return []*verb{{
 		name: "ring", brief: "measure the shared-memory ring between two processes",
-		about: `Two processes, each pinned to a core, spin. In one run: bounce is half the time of handing one word to and fro, the floor of anything between two cores; ping_pong is half a round trip of one message; fixed_rate is one way from the moment when a message was due; throughput is as much as goes through; hiccup is how long the machine held up a loop that does nothing. Rounds are interleaved: look at ratios, not at single figures. Rivals (--aeron-jar, --disruptor) measure the same rows on the same cores, each directly before or after the ring; one that is not there, hangs or answers nonsense is shown as not run, with the reason. A jar of Aeron is at https://repo1.maven.org/maven2/io/aeron/aeron-all; the other program comes from ` + "`go build -o disruptor .`" + ` in node/bench/testdata/disruptor.`,
+		about: `Two processes, each pinned to a core, spin. In one run: bounce is half the time of handing one word to and fro, the floor of anything between two cores; ping_pong is half a round trip of one message; fixed_rate is one way from the moment when a message was due; throughput is as much as goes through; hiccup is how long the machine held up a loop that does nothing; gc (--gc-every) is fixed_rate while both processes collect garbage again and again, which they do not in the other rows. MALLOCS/MSG and SYSCALLS/MSG are of both processes. Rounds are interleaved: look at ratios, not at single figures. Rivals (--aeron-jar, --disruptor) measure the same rows on the same cores, each directly before or after the ring; one that is not there, hangs or answers nonsense is shown as not run, with the reason. A jar of Aeron is at https://repo1.maven.org/maven2/io/aeron/aeron-all; the other program comes from ` + "`go build -o disruptor .`" + ` in node/bench/testdata/disruptor.`,
 		flags: []flag{outputFlag(),
 			{name: "rounds", kind: kindInt, value: "N", def: "5", brief: "rounds"},
 			{name: "round-time", kind: kindDuration, value: "TIME", def: "300ms", brief: "time of one row in a round"},
 			{name: "messages", kind: kindInt, value: "N", def: "100000", brief: "messages per second of the fixed_rate rows"},
 			{name: "lines", kind: kindInt, value: "N", def: "4096", brief: "capacity of each ring in lines of 64 bytes, a power of two"},
 			{name: "cores", kind: kindString, value: "A,B", def: "0,1", brief: "the two cores"},
+			{name: "gc-every", kind: kindDuration, value: "TIME", def: "0s", brief: "add rows with a collection forced so often in both processes"},
+			hgrmFlag(),
 			{name: "aeron-jar", kind: kindString, value: "FILE", brief: "measure Aeron IPC beside; a jar of io.aeron:aeron-all, which needs a JDK"},
 			{name: "disruptor", kind: kindString, value: "FILE", brief: "measure go-disruptor beside; the program that node/bench/testdata/disruptor builds"}},
 		examples: []example{
 			{"fire bench ring", "all rows"},
 			{"fire bench ring --aeron-jar aeron-all-1.47.3.jar --disruptor ./disruptor", "beside both rivals, with ratios"},
+			{"fire bench ring --gc-every 20ms --hgrm figures", "what the garbage collector does, and a file for HdrHistogram's plotter for each row"},
 			{"fire bench ring --cores 2,3 -o json", "on two isolated cores, for programs (fire.bench.ring/v1)"},
 		},
 		run: benchRing,
@@ -40,6 +43,7 @@ func benchRingVerbs() []*verb {
 func benchRing(ctx context.Context, c *call) error {
 	cfg := bench.DefaultRing()
 	cfg.Rounds, cfg.RoundTime, cfg.Rate, cfg.Lines = int(c.int("rounds")), c.duration("round-time"), int(c.int("messages")), uint64(max(c.int("lines"), 0))
+	cfg.GCEvery = c.duration("gc-every")
 	cfg.AeronJar, cfg.Disruptor = c.string("aeron-jar"), c.string("disruptor")
 	a, b, ok := strings.Cut(c.string("cores"), ",")
 	var errs [2]error
@@ -59,18 +63,51 @@ func benchRing(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := c.writePercentiles(r.Rows); err != nil {
+		return err
+	}
 	return printOne(c, bench.RingSchema, r, func() { c.printRing(r) })
+}
+
+func hgrmFlag() flag {
+	return flag{name: "hgrm", kind: kindString, value: "DIR", brief: "write the whole distribution of each row to a file there, as HdrHistogram's plotter reads it"}
+}
+
+// writePercentiles writes what --hgrm asks for.
+func (c *call) writePercentiles(rows []bench.RingRow) error {
+	dir := c.string("hgrm")
+	if dir == "" {
+		return nil
+	}
+	n, err := bench.WritePercentiles(dir, rows)
+	if err != nil {
+		return err
+	}
+	c.say("%d distributions written to %s", n, dir)
+	return nil
 }
 
 func (c *call) printRing(r *bench.RingResult) {
 	c.printf("%s", c.table(items2rows(r.Rows, ringColumns, c.wide())))
 	c.printf("\none way at 48 B is %.2f times the bounce (p50 %d and %d ns); %.1f M messages/s at 64 B\n",
 		r.RatioP50ToBounce, r.RingP50NS, r.BounceP50NS, r.MessagesPerSec64B/1e6)
+	if g := r.GC; g != nil {
+		c.printf("%d collections, one every %s in each process, took %s (p50) and %s (most); the worst message of each %s (p50) and %s (most); %d mallocs meanwhile\n",
+			g.Collections, time.Duration(g.EveryNS), showNanos(g.TookP50NS), showNanos(g.TookMaxNS), showNanos(g.WorstP50NS), showNanos(g.WorstMaxNS), g.Mallocs)
+	}
 	for _, x := range r.Rivals {
 		c.printRingRival(x, r.Rounds, r.Ratios)
 	}
-	c.printf("%d rounds of %s, cores %d and %d: %s; rings of %d lines; a look at the clock costs %.0f ns\n",
-		r.Rounds, time.Duration(r.RoundNS), r.Cores[0], r.Cores[1], r.Topology, r.Lines, r.ClockNS)
+	c.printf("fixed_rate is %d messages/s, each timed from when it was due; rings of %d lines (%d KiB)\n", r.Rate, r.Lines, r.Bytes>>10)
+	c.printNotCounted(r.NotCounted)
+	c.printf("%d rounds of %s, cores %d and %d: %s; a look at the clock costs %.0f ns\n",
+		r.Rounds, time.Duration(r.RoundNS), r.Cores[0], r.Cores[1], r.Topology, r.ClockNS)
+}
+
+func (c *call) printNotCounted(why string) {
+	if why != "" {
+		c.printf("system calls are not counted: %s\n", why)
+	}
 }
 
 func (c *call) printRingRival(x bench.RingRival, rounds int, ratios []bench.RingRatio) {
@@ -112,10 +149,25 @@ var ringColumns = []column[bench.RingRow]{
 		}
 		return showRate(r.PerSecond)
 	}},
-	{head: "MALLOCS", right: true, cell: func(r bench.RingRow) string { return showCountOf(r.Mallocs) }},
-	{head: "SYSCALLS", right: true, cell: func(r bench.RingRow) string { return showCountOf(r.Calls) }},
+	{head: "MALLOCS/MSG", right: true, cell: func(r bench.RingRow) string { return showShare(r.MallocsPerMessage) }},
+	{head: "SYSCALLS/MSG", right: true, cell: func(r bench.RingRow) string { return showShare(r.CallsPerMessage) }},
+	{head: "MALLOCS", right: true, wide: true, cell: func(r bench.RingRow) string { return showCountOf(r.Mallocs) }},
+	{head: "SYSCALLS", right: true, wide: true, cell: func(r bench.RingRow) string { return showCountOf(r.Calls) }},
 	{head: "SWITCHES", right: true, wide: true, cell: func(r bench.RingRow) string { return showCountOf(r.Switches) }},
 	{head: "MESSAGES", right: true, wide: true, cell: func(r bench.RingRow) string { return showCount(r.Messages) }},
+}
+
+// showShare is a count by message: 0 is none at all.
+func showShare(x *float64) string {
+	switch {
+	case x == nil:
+		return ""
+	case *x == 0:
+		return "0"
+	case *x < 0.0001:
+		return "<0.0001"
+	}
+	return strconv.FormatFloat(*x, 'f', 4, 64)
 }
 
 func blankZero(n int) string {

@@ -20,6 +20,7 @@ func benchUDPVerbs() []*verb {
 			{name: "round-time", kind: kindDuration, value: "TIME", def: "300ms", brief: "time of one row in a round"},
 			{name: "sizes", kind: kindString, value: "BYTES,...", def: "64,256,1024", brief: "sizes of messages"},
 			{name: "messages", kind: kindInt, value: "N", def: "5000", brief: "messages per second of the fixed_rate rows"},
+			hgrmFlag(),
 			{name: "datagram", kind: kindInt, value: "BYTES", def: "1408", brief: "the longest datagram"},
 			{name: "cores", kind: kindString, value: "A,B", def: "0,1", brief: "the two cores"}},
 		examples: []example{
@@ -64,6 +65,9 @@ func benchUDP(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := c.writePercentiles(r.Rows); err != nil {
+		return err
+	}
 	return printOne(c, bench.UDPSchema, r, func() { c.printUDP(r, cfg.Sizes[0]) })
 }
 
@@ -82,9 +86,10 @@ func (c *call) printUDP(r *bench.UDPResult, size int) {
 	c.printf("%s", c.table(items2rows(r.Rows, ringColumns, c.wide())))
 	c.printf("\nround trip at %d B, p50: go udp %s, fire %s (%.2f times), fire that spins %s (%.2f), quic stream %s (fire is %.2f of it)\n", size,
 		showNanos(r.GoUDPP50NS), showNanos(r.FireP50NS), r.RatioToGoUDP, showNanos(r.FireSpinP50NS), r.RatioSpinToGoUDP, showNanos(r.QUICP50NS), r.RatioToQUIC)
+	c.printNotCounted(r.NotCounted)
 	offload := "GSO"
 	if !r.GSO {
 		offload = "no GSO: " + r.NoGSO
 	}
-	c.printf("%d rounds of %s, cores %d and %d: %s; datagrams of %d bytes, %s; fixed_rate at %d messages/s\n", r.Rounds, time.Duration(r.RoundNS), r.Cores[0], r.Cores[1], r.Topology, r.Datagram, offload, r.Rate)
+	c.printf("%d rounds of %s, cores %d and %d: %s; datagrams of %d bytes, %s; fixed_rate is %d messages/s, each timed from when it was due\n", r.Rounds, time.Duration(r.RoundNS), r.Cores[0], r.Cores[1], r.Topology, r.Datagram, offload, r.Rate)
 }

@@ -259,7 +259,7 @@ func (r *Receiver) check(now int64, body []byte, late bool) Verdict {
 	r.statusAt = min(r.statusAt, now+proofStatus)
 	r.stats.Proved++
 	if c.over {
-		r.ended, r.end = true, c.next
+		r.end = ending{true, c.next}
 	}
 	if c.next > r.next {
 		if !d.waits {

@@ -92,18 +92,23 @@ type Receiver struct {
 	told     uint64 // next in the last status
 	blocked  bool
 	met      bool
-	ended    bool // the sender has said where its end is
+	end      ending
 	forged   bool
 	doubt    doubt
 	verdicts [verdicts]uint64
 
-	holding int    // packets from next on that are here
-	end     uint64 // the first packet that will never be, once ended
+	holding int // packets from next on that are here
 
 	latency Latency
 	scratch []byte
 	plain   []byte
 	stats   ReceiverStats
+}
+
+// ending is where a stream ends.
+type ending struct {
+	known bool
+	next  uint64 // the first packet that will never be
 }
 
 type heldPacket struct {
@@ -201,7 +206,7 @@ func (r *Receiver) opened(now int64, line int, typ uint8, body []byte) Verdict {
 			r.beat, r.beatHere = h, now
 		}
 		if typ == typeBye {
-			r.ended, r.end = true, max(r.end, h.next)
+			r.end = ending{true, max(r.end.next, h.next)}
 		}
 		r.seen(now, h)
 		r.statusAt = now // it measures the round trip, too
@@ -580,7 +585,7 @@ func (r *Receiver) Silent(now int64) bool { return now-r.heard > int64(SilentAft
 func (r *Receiver) Met() bool { return r.met }
 
 // Ended tells that the sender has ended the stream and everything of it is handed over.
-func (r *Receiver) Ended() bool { return r.ended && r.next >= r.end }
+func (r *Receiver) Ended() bool { return r.end.known && r.next >= r.end.next }
 
 // Betrayed tells that a checkpoint has shown packets that are not the sender's.
 func (r *Receiver) Betrayed() bool { return r.forged }
