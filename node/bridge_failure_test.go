@@ -11,6 +11,7 @@ import (
 	"fire/node/admin"
 	"fire/node/bridge"
 	"fire/node/config"
+	"fire/node/direct"
 	"fire/transport/channel"
 	"fire/transport/shm"
 	"golang.org/x/sys/unix"
@@ -305,5 +306,46 @@ func TestCallsGoWithTheSmallestDatagrams(t *testing.T) {
 	b := make([]byte, 4)
 	if n, err := c.Read(b); err != nil || string(b[:n]) != "ping" {
 		t.Error(n, err)
+	}
+}
+
+// TestCutsAreEventsOfTheMapAndCounted cuts one service, and looks where that is seen.
+func TestCutsAreEventsOfTheMapAndCounted(t *testing.T) {
+	m := newBridgedMesh(t, "", nil)
+	m.publisher(0, "orders", "feed")
+	h := m.c.hosts[0].direct
+	if _, err := h.broker.Revoke(t.Context(), direct.Revocation{Channel: "orders", Service: "feed", By: "test", Why: "drill"}); err != nil {
+		t.Fatal(err)
+	}
+	m.until("the map has it", func() bool {
+		all, err := m.c.control.Events(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range all {
+			if e.Kind == "channel_cut" && e.Subject == "channel orders" && strings.Contains(e.Text, "feed on host-a was cut") && strings.Contains(e.Text, "drill") {
+				return true
+			}
+		}
+		return false
+	})
+	var s admin.DirectSeries
+	h.series(&s)
+	if s.Counts.Cut != 1 || s.Counts.Attached == 0 {
+		t.Errorf("%+v", s.Counts)
+	}
+	states, err := h.broker.Channels(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range states {
+		if want := map[bool]uint64{true: 1}[c.Name == "orders"]; c.Counts.Cut != want {
+			t.Errorf("channel %s: %+v", c.Name, c.Counts)
+		}
+	}
+	for _, e := range h.trail.Last() {
+		if e.Kind == direct.Cut && (e.Bundle == "" || e.Rule != "revoke") {
+			t.Errorf("the cut does not say under which rules: %+v", e)
+		}
 	}
 }

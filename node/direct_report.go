@@ -116,6 +116,9 @@ func (d *directNode) series(s *admin.DirectSeries) {
 	if err != nil {
 		return // the next scrape has them
 	}
+	if c, err := d.broker.Count(ctx); err == nil {
+		s.Counts.Add(admin.DirectCounts{Attached: c.Attached, Refused: c.Refused, Died: c.Died, Cut: c.Cut, Adopted: c.Adopted, GivenUp: c.LostMsgs})
+	}
 	for _, r := range rings {
 		writer := r.Writer.Service
 		if r.Writer.Far {
@@ -124,12 +127,22 @@ func (d *directNode) series(s *admin.DirectSeries) {
 		s.Rings = append(s.Rings, admin.RingSeries{Channel: r.Channel, Writer: writer, Messages: r.Stat.Messages, Full: r.Stat.Full, Unseen: r.Unseen})
 		for _, x := range r.Readers {
 			if !x.Far {
-				s.Readers = append(s.Readers, admin.ReaderSeries{Channel: r.Channel, Writer: writer, Reader: x.Service, Messages: x.Stat.Messages, Lost: x.Stat.Lost, LagLines: x.Lag})
+				s.Readers = append(s.Readers, admin.ReaderSeries{Channel: r.Channel, Writer: writer, Reader: x.Service, Messages: x.Stat.Messages, Lost: x.Stat.Lost, LagLines: x.Lag, Latency: x.Stat.Latency[:]})
 			}
 		}
 	}
+	seen := map[admin.SocketSeries]bool{}
 	for _, p := range d.bridge.Paths() {
 		if p.Path != "" {
+			k := admin.SocketSeries{Channel: p.Channel, Node: p.Node, Way: p.Way}
+			if p.Way == "to" {
+				k.Node = "" // one socket for all hosts
+			}
+			if !seen[k] {
+				seen[k] = true
+				k.Unsent, k.Dropped, k.Cut = p.Socket.Unsent, p.Socket.Dropped, p.Socket.Cut
+				s.Sockets = append(s.Sockets, k)
+			}
 			s.Paths = append(s.Paths, admin.PathSeries{Channel: p.Channel, Service: p.Service, Node: p.Node, Way: p.Way, Path: p.Path,
 				Messages: p.Messages, Lost: p.Lost, Repaired: p.Repaired, Refused: p.Refused})
 		}

@@ -204,6 +204,7 @@ func (h *host) report() twin.Report {
 	}
 	if h.direct != nil {
 		r.Edges = append(r.Edges, h.direct.deltas()...)
+		r.Happened, r.Unhappened = h.direct.happenings.take()
 	}
 	return r
 }

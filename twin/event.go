@@ -35,6 +35,13 @@ const (
 	EventCertRenewed    EventKind = "cert_renewed"
 	EventRevoked        EventKind = "revoked"
 	EventReportsRefused EventKind = "reports_refused"
+	EventChannelDied    EventKind = "channel_died" // a program, while it was attached
+	EventChannelCut     EventKind = "channel_cut"  // an end or a pair, by decision
+	EventChannelLost    EventKind = "channel_lost" // messages that a reader will not read any more
+	EventPathBlocked    EventKind = "path_blocked"
+	EventPathCleared    EventKind = "path_cleared"
+	EventPathLost       EventKind = "path_lost"
+	EventPathForged     EventKind = "path_forged"
 )
 
 // eventRing keeps the newest EventsMax events.

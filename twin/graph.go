@@ -35,6 +35,7 @@ type node struct {
 	wasSilent  bool
 	offset     time.Duration // its clock minus ours
 	sessions   []SessionFact
+	told       told
 }
 
 type edgeKey struct{ src, dst string }
@@ -144,6 +145,7 @@ func (g *graph) report(r *Report, now time.Time, at time.Duration) {
 		g.refuse(n.name, at, uint64(refused), "sessions that make no sense")
 	}
 	g.deltas(n.name, r.Edges, newest, at)
+	g.happened(n, r, at)
 }
 
 func (g *graph) deltas(from string, deltas []EdgeDelta, newest bool, at time.Duration) {

@@ -16,6 +16,9 @@ type Report struct {
 
 	Edges    []EdgeDelta   `json:"edges,omitempty"`
 	Sessions []SessionFact `json:"sessions,omitempty"` // all open sessions, not a delta
+
+	Happened   []Happening `json:"happened,omitempty"`   // since the last report, HappenedMax at most
+	Unhappened uint64      `json:"unhappened,omitempty"` // how many more found no room
 }
 
 // The two ends of an edge. The client proxy reports "out", the server proxy "in".

@@ -11,6 +11,7 @@ import (
 	"fire/node/admin"
 	"fire/node/bridge"
 	"fire/node/direct"
+	"fire/policy/reason"
 )
 
 func channelVerb() *verb {
@@ -26,6 +27,19 @@ func channelVerb() *verb {
 					{"fire channel ls -o json", "the same for programs (fire.channels/v1)"},
 				},
 				run: asking(channelList),
+			},
+			{
+				name: "events", brief: "list what happened to the channels of this host, newest last", most: 1, args: "[CHANNEL]",
+				about: `What the trail was told of late: who attached, was refused, left, died or was cut, and by which rule; what got lost; what became of paths to other hosts. The whole trail is in the directory of the node's state, direct/. KIND filters: --kind died,cut.`,
+				flags: askFlags(node,
+					flag{name: "kind", kind: kindString, value: "KIND,...", brief: "only these kinds"},
+					flag{name: "last", kind: kindInt, value: "N", def: "50", brief: "at most so many; 0: all that are kept"}),
+				examples: []example{
+					{"fire channel events", "the newest 50"},
+					{"fire channel events orders --kind died,cut,lost", "what went wrong with one channel"},
+					{"fire channel events --last 0 -o jsonl", "all, for programs (fire.channel.events/v1)"},
+				},
+				run: asking(channelEvents),
 			},
 			{
 				name: "paths", brief: "list what comes from and goes to other hosts", most: 1, args: "[CHANNEL]",
@@ -100,6 +114,10 @@ func channelList(ctx context.Context, c *call, a *admin.Client) error {
 		{head: "SUBSCRIBERS", cell: func(s state) string { return strings.Join(s.Value.Subscribers, ",") }},
 		{head: "ATTACHED", cell: func(s state) string { return endNames(s.Value.Attached) }},
 		{head: "MESSAGES", right: true, cell: func(s state) string { return showCount(s.Value.Messages) }},
+		{head: "DIED", right: true, cell: func(s state) string { return showCount(s.Value.Counts.Died) }},
+		{head: "CUT", right: true, cell: func(s state) string { return showCount(s.Value.Counts.Cut) }},
+		{head: "REFUSED", right: true, wide: true, cell: func(s state) string { return showCount(s.Value.Counts.Refused) }},
+		{head: "GIVEN UP", right: true, wide: true, cell: func(s state) string { return showCount(s.Value.Counts.LostMsgs) }},
 		{head: "SIZE", right: true, wide: true, cell: func(s state) string { return s.Value.Size.String() }},
 		{head: "WAIT", wide: true, cell: func(s state) string { return string(s.Value.Wait) }},
 		{head: "AUDIT", wide: true, cell: func(s state) string { return string(s.Value.Audit) }},
@@ -132,6 +150,49 @@ func revocations(all []direct.Revocation) string {
 		out = append(out, strings.TrimSpace(who+" by "+r.By+" "+r.Why))
 	}
 	return strings.Join(out, "; ")
+}
+
+func channelEvents(ctx context.Context, c *call, a *admin.Client) error {
+	last := c.int("last")
+	if last < 0 {
+		return usage("", "--last %d is below 0", last)
+	}
+	all, err := admin.AskDirect[[]direct.At[direct.Event]](ctx, a, "events", url.Values{"node": {c.string("node")}})
+	if err != nil {
+		return err
+	}
+	var kinds []string
+	if k := c.string("kind"); k != "" {
+		kinds = strings.Split(k, ",")
+	}
+	type event = direct.At[direct.Event]
+	all = slices.DeleteFunc(all, func(e event) bool {
+		return len(c.args) > 0 && e.Value.Channel != c.args[0] || kinds != nil && !slices.Contains(kinds, string(e.Value.Kind))
+	})
+	slices.SortStableFunc(all, func(x, y event) int { return x.Value.At.Compare(y.Value.At) })
+	if last > 0 {
+		all = all[max(0, len(all)-int(last)):]
+	}
+	return printList(c, "fire.channel.events/v1", all, []column[event]{
+		{head: "AT", cell: func(e event) string { return e.Value.At.Format("15:04:05.000") }},
+		{head: "NODE", cell: func(e event) string { return e.Node }},
+		{head: "KIND", cell: func(e event) string { return string(e.Value.Kind) }},
+		{head: "CHANNEL", cell: func(e event) string { return dashed(e.Value.Channel) }},
+		{head: "SERVICE", cell: func(e event) string { return dashed(e.Value.Service) }},
+		{head: "SIDE", wide: true, cell: func(e event) string { return dashed(e.Value.Side) }},
+		{head: "PEER", cell: func(e event) string { return dashed(e.Value.Peer + e.Value.Node) }},
+		{head: "PID", right: true, wide: true, cell: func(e event) string { return blankZero(e.Value.PID) }},
+		{head: "USER", wide: true, cell: func(e event) string { return dashed(e.Value.User) }},
+		{head: "MESSAGES", right: true, wide: true, cell: func(e event) string { return showCount(e.Value.Messages) }},
+		{head: "REASON", cell: func(e event) string {
+			if e.Value.Reason == reason.OK {
+				return "-"
+			}
+			return e.Value.Reason.String()
+		}},
+		{head: "RULE", cell: func(e event) string { return dashed(e.Value.Rule) }},
+		{head: "DETAIL", cell: func(e event) string { return e.Value.Detail }},
+	}, "nothing has happened to a channel of this host")
 }
 
 func channelRevoke(ctx context.Context, c *call, a *admin.Client) error {

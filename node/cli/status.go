@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fire/node/admin"
+	"fire/twin"
 )
 
 func statusVerb() *verb {
@@ -203,7 +204,12 @@ var edgeColumns = []column[admin.Edge]{
 	{head: "REQUESTS", right: true, wide: true, cell: func(e admin.Edge) string { return showCount(e.RequestsTotal) }},
 	{head: "FAILED", right: true, wide: true, cell: func(e admin.Edge) string { return showCount(e.ErrorsTotal) }},
 	{head: "PATH", wide: true, cell: func(e admin.Edge) string { return e.Path }},
-	{head: "MTLS", cell: func(e admin.Edge) string { return yesNo(e.Secured) }},
+	{head: "MTLS", cell: func(e admin.Edge) string {
+		if e.Protocol == twin.ProtocolShm {
+			return "kernel" // no TLS: the kernel has said who the processes are
+		}
+		return yesNo(e.Secured)
+	}},
 	{head: "REASON", cell: func(e admin.Edge) string {
 		if e.State == "ok" || e.State == "idle" {
 			return "" // one of the past; -o json has it

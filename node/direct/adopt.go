@@ -91,7 +91,7 @@ func (b *Broker) adoptLane(p *peer, h held) error {
 	p.in.lanes[l.link] = l
 	b.memory += bytes
 	b.lastEpoch = max(b.lastEpoch, l.epoch)
-	b.counts.Adopted++
+	b.count(p.in.name, func(c *Counts) { c.Adopted++ })
 	b.tell(Event{Kind: Adopted, Channel: p.in.name, Service: p.service, Side: p.side.String(), Link: l.link}.of(p.process))
 	if err := p.send(&channel.Packet{Type: channel.TypeAdopted, ID: h.link, Link: l.link}, l.gate.File()); err != nil {
 		return err

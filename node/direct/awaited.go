@@ -112,7 +112,7 @@ func (b *Broker) giveUpAwaited(l *lane) {
 			unread = l.view.Unread(a.view.Stat().Position)
 		}
 		if unread > 0 {
-			b.counts.LostMsgs += unread
+			b.count(l.writer.in.name, func(c *Counts) { c.LostMsgs += unread })
 			b.tell(Event{Kind: Lost, Channel: l.writer.in.name, Service: l.service, Link: l.link, Reason: reason.PeerLost, Messages: unread,
 				Detail: "the reader did not come back after the direct node that knew it"})
 		}

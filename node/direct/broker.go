@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -61,6 +62,7 @@ type Broker struct {
 	wanting   bool              // a spare may be
 	preparing bool              // one is being made
 	counts    Counts
+	byChannel map[string]*Counts // of the floor's channels
 }
 
 // Counts is what happened since the start.
@@ -91,7 +93,7 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 		deps.Now = time.Now
 	}
 	b := &Broker{cfg: cfg, deps: deps, ln: ln, path: cfg.Socket, do: make(chan func(), queueMax), stopped: make(chan struct{}),
-		places: make(chan struct{}, arrivalsMax), ruled: make(chan struct{}), channels: map[string]*governed{}, ends: map[*peer]struct{}{},
+		places: make(chan struct{}, arrivalsMax), ruled: make(chan struct{}), channels: map[string]*governed{}, byChannel: map[string]*Counts{}, ends: map[*peer]struct{}{},
 		programs: map[int]int{}, spares: map[string]*spare{}, revoked: map[revocation]Revocation{}, demand: demand{changed: make(chan struct{})}}
 	if err := b.loadRevoked(); err != nil {
 		return nil, errors.Join(err, b.Close())
@@ -274,6 +276,7 @@ func (b *Broker) Update(ctx context.Context, r *Rules) error {
 			close(b.ruled)
 		}
 		b.rules, b.wanting = r, true
+		maps.DeleteFunc(b.byChannel, func(name string, _ *Counts) bool { _, ok := r.Channels[name]; return !ok })
 		for name := range b.spares {
 			if _, ok := r.Channels[name]; !ok {
 				b.drop(name)
@@ -281,6 +284,22 @@ func (b *Broker) Update(ctx context.Context, r *Rules) error {
 		}
 		b.enforce()
 	})
+}
+
+// count raises a counter of the broker, and of the channel if the floor has it: what is
+// asked for by a name of somebody's own makes none.
+func (b *Broker) count(name string, raise func(*Counts)) {
+	raise(&b.counts)
+	if b.rules == nil {
+		return
+	}
+	if _, ok := b.rules.Channels[name]; !ok {
+		return
+	}
+	if b.byChannel[name] == nil {
+		b.byChannel[name] = &Counts{}
+	}
+	raise(b.byChannel[name])
 }
 
 // record writes to the trail; what must not happen unrecorded is refused on its error.

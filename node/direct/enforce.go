@@ -24,7 +24,7 @@ func (b *Broker) enforce() {
 			no.Code = reason.PolicyChanged
 		}
 		if no != nil {
-			b.cut(p, no, v.Rule)
+			b.cut(p, no, v.Rule, v.Bundle.Short())
 		}
 	}
 	for _, g := range b.channels {
@@ -53,7 +53,7 @@ func (b *Broker) keepApart(l *lane) {
 		if v.Allowed {
 			continue
 		}
-		b.counts.Cut++
+		b.count(g.name, func(c *Counts) { c.Cut++ })
 		e := Event{Kind: Cut, Channel: g.name, Service: l.service, Peer: r.service, Link: l.link, Reason: v.Code, Rule: v.Rule, Bundle: v.Bundle.Short()}
 		if r.reader != nil {
 			e = e.of(r.reader.process)
@@ -111,7 +111,7 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (cut int, err error) 
 		}
 		for p := range b.ends {
 			if no := b.revocationOf(p.in.name, p.service); no != nil {
-				b.cut(p, no, "revoke")
+				b.cut(p, no, "revoke", b.rules.bundle())
 				cut++
 			}
 		}

@@ -91,7 +91,7 @@ func (b *Broker) room(g *governed, spec policy.Channel, side policy.Side, far bo
 			continue
 		}
 		if most == 1 && !far && p.isFar() { // a server of this host is nearer
-			b.cut(p, &reason.Error{Code: reason.PeerClosed, Detail: "a server of this host has come"}, "")
+			b.cut(p, &reason.Error{Code: reason.PeerClosed, Detail: "a server of this host has come"}, "", "")
 			continue
 		}
 		n++
@@ -176,7 +176,7 @@ func (b *Broker) recouple(g *governed) {
 			return
 		}
 		if err := b.couple(p, server); err != nil {
-			b.cut(p, reason.New(reason.RingUnavailable, "%w", err), "")
+			b.cut(p, reason.New(reason.RingUnavailable, "%w", err), "", "")
 		}
 	}
 }
@@ -251,14 +251,14 @@ func (b *Broker) hand(l *lane) error {
 func (b *Broker) mapped(p *peer, link uint64) {
 	if l := p.in.lanes[link]; l != nil && l.writer == p && !l.sealed {
 		if err := b.sealLane(l); err != nil {
-			b.cut(p, reason.New(reason.RingUnavailable, "%w", err), "")
+			b.cut(p, reason.New(reason.RingUnavailable, "%w", err), "", "")
 		}
 		return
 	}
 	for _, l := range p.in.lanes {
 		if r := l.readings[link]; r != nil && r.reader == p && r.state == offered {
 			if err := b.sealReading(r); err != nil {
-				b.cut(p, reason.New(reason.RingUnavailable, "%w", err), "")
+				b.cut(p, reason.New(reason.RingUnavailable, "%w", err), "", "")
 			}
 			return
 		}
@@ -391,7 +391,7 @@ func (b *Broker) offer(l *lane, p *peer) {
 	}
 	if err := b.newReading(l, p); err != nil {
 		b.deps.Log.Warn("a lane could not be offered", "channel", p.in.name, "svc", p.service, "err", err)
-		b.cut(p, reason.New(reason.RingUnavailable, "%w", err), "")
+		b.cut(p, reason.New(reason.RingUnavailable, "%w", err), "", "")
 	}
 }
 
@@ -551,7 +551,7 @@ func (b *Broker) tellLost(r *reading, why string) {
 		return
 	}
 	if unread := l.view.Unread(r.position()); unread > 0 {
-		b.counts.LostMsgs += unread
+		b.count(l.writer.in.name, func(c *Counts) { c.LostMsgs += unread })
 		b.tell(Event{Kind: Lost, Channel: l.writer.in.name, Service: l.service, Peer: r.service, Link: l.link, Reason: reason.PeerLost, Messages: unread, Detail: why})
 	}
 }

@@ -152,7 +152,7 @@ func (b *Broker) attach(p *peer, a asking, started time.Time) {
 	if err == nil {
 		return
 	}
-	b.counts.Refused++
+	b.count(a.packet.Channel, func(c *Counts) { c.Refused++ })
 	e, ok := errors.AsType[*reason.Error](err)
 	if !ok {
 		e = reason.New(reason.RingUnavailable, "%w", err)
@@ -199,7 +199,7 @@ func (b *Broker) admit(p *peer, a asking, started time.Time) error {
 	b.ends[p] = struct{}{}
 	b.demand.dirty = true
 	b.programs[p.process.pid]++
-	b.counts.Attached++
+	b.count(k.Channel, func(c *Counts) { c.Attached++ })
 	if err := b.join(p, a); err != nil {
 		return refuse(v, err)
 	}
@@ -253,7 +253,7 @@ func (b *Broker) heard(p *peer, k channel.Packet, files []*os.File) {
 	}
 	if len(files) == 1 && k.Type == channel.TypeMapped {
 		if err := p.takeButton(files[0]); err != nil {
-			b.cut(p, reason.New(reason.FrameMalformed, "%w", err), "")
+			b.cut(p, reason.New(reason.FrameMalformed, "%w", err), "", "")
 			return
 		}
 	} else {
@@ -304,7 +304,7 @@ func (b *Broker) gone(p *peer) {
 	if p.bye {
 		e.Kind, e.Reason = Detached, reason.OK
 	} else {
-		b.counts.Died++
+		b.count(p.in.name, func(c *Counts) { c.Died++ })
 		b.deps.Log.Warn("a program died while attached", "channel", p.in.name, "svc", p.service, "side", p.side.String(), "pid", p.process.pid)
 	}
 	b.tell(e)
@@ -312,12 +312,12 @@ func (b *Broker) gone(p *peer) {
 }
 
 // cut ends what an end holds, by decision.
-func (b *Broker) cut(p *peer, why *reason.Error, rule string) {
+func (b *Broker) cut(p *peer, why *reason.Error, rule, bundle string) {
 	if p.over {
 		return
 	}
-	b.counts.Cut++
-	b.tell(Event{Kind: Cut, Channel: p.in.name, Service: p.service, Side: p.side.String(), Reason: why.Code, Rule: rule, Detail: why.Detail}.of(p.process))
+	b.count(p.in.name, func(c *Counts) { c.Cut++ })
+	b.tell(Event{Kind: Cut, Channel: p.in.name, Service: p.service, Side: p.side.String(), Reason: why.Code, Rule: rule, Bundle: bundle, Detail: why.Detail}.of(p.process))
 	b.deps.Log.Info("direct end cut", "channel", p.in.name, "svc", p.service, "side", p.side.String(), "reason", why.Code.String(), "rule", rule, "err", why.Detail)
 	b.shut(p, shm.Revoked, why.Code) // before the words: the gate is what stops it
 	p.refuse(why)

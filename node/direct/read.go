@@ -118,6 +118,7 @@ type ChannelState struct {
 	Revocations []Revocation `json:"revocations"`
 	Rings       int          `json:"rings"`
 	Messages    uint64       `json:"messages_total"` // of the rings that are there
+	Counts      Counts       `json:"counts"`
 }
 
 // Channels lists the floor's channels with what is attached on this host.
@@ -155,6 +156,9 @@ func (b *Broker) channelState(name string, spec policy.Channel) ChannelState {
 		}
 	}
 	slices.SortFunc(s.Revocations, func(x, y Revocation) int { return cmp.Compare(x.Service, y.Service) })
+	if c := b.byChannel[name]; c != nil {
+		s.Counts = *c
+	}
 	if g := b.channels[name]; g != nil {
 		s.Rings = len(g.lanes)
 		for _, l := range g.lanes {

@@ -26,6 +26,14 @@ func (r *Rules) judge(name, service string, side policy.Side) (policy.Channel, p
 	return r.judgeOn(name, service, node, side)
 }
 
+// bundle is the hash of the rules in force, as events show it.
+func (r *Rules) bundle() string {
+	if r == nil {
+		return ""
+	}
+	return r.Table.Hash().Short()
+}
+
 // judgeOn decides for a service of a node.
 func (r *Rules) judgeOn(name, service, node string, side policy.Side) (policy.Channel, policy.Verdict, *reason.Error) {
 	refuse := func(v policy.Verdict, code reason.Code, format string, args ...any) (policy.Channel, policy.Verdict, *reason.Error) {
