@@ -2,9 +2,12 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"time"
 
@@ -64,17 +67,52 @@ func channelPublish(ctx context.Context, c *call) error {
 	}
 	defer p.Close()
 	c.sayFar(p)
-	lines := bufio.NewScanner(c.in)
-	lines.Buffer(nil, shm.MessageMax)
 	sent := 0
-	for lines.Scan() {
-		if err := offer(ctx, p, uint16(c.int("type")), lines.Bytes()); err != nil {
-			return err
+	err = eachLine(ctx, c.in, shm.MessageMax, func(line []byte) error {
+		err := offer(ctx, p, uint16(c.int("type")), line)
+		if err == nil {
+			sent++
 		}
-		sent++
-	}
+		return err
+	})
 	c.say("%d %s sent", sent, plural(sent, "message", "messages"))
-	return lines.Err()
+	return err
+}
+
+// eachLine hands over lines until the input or ctx ends, or each fails. A read of a terminal or
+// a pipe cannot be ended: the goroutine that is in it ends with the input, or with the process.
+func eachLine(ctx context.Context, in io.Reader, most int, each func(line []byte) error) error {
+	lines, stop := make(chan []byte), make(chan struct{})
+	defer close(stop)
+	var failed error // before lines is closed
+	go func() {
+		defer close(lines)
+		s := bufio.NewScanner(in)
+		s.Buffer(nil, most+1)
+		for s.Scan() {
+			select {
+			case lines <- bytes.Clone(s.Bytes()):
+			case <-stop:
+				return
+			}
+		}
+		if failed = s.Err(); errors.Is(failed, bufio.ErrTooLong) {
+			failed = fmt.Errorf("a line is longer than %d bytes, the longest message: it and what follows is not sent", most)
+		}
+	}()
+	for {
+		select {
+		case line, ok := <-lines:
+			if !ok {
+				return failed
+			}
+			if err := each(line); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // offerAgain is the pause before a full lane is tried again.
@@ -96,7 +134,7 @@ func offer(ctx context.Context, p *channel.Publisher, typ uint16, b []byte) erro
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil
+			return errors.New("stopped before the channel had room for the last line: it is not sent")
 		}
 	}
 }
