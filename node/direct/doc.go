@@ -55,6 +55,14 @@
 //     happened is kept and follows in order when there is room. What is too much to be kept
 //     is counted there (omitted).
 //   - A lane has one writer for its life. A new writer gets a new lane.
+//   - Nothing is ever unblocked: a lane has one writer, and dies with it. What that had claimed and
+//     not committed was never a message; readers get what is whole before it and then the end.
+//     (Aeron's shared publications must be unblocked, since other writers wait behind the claim.)
+//     What is counted is the deaths: died_total of fire channel ls, fire_direct_died_total.
+//   - A reader of orders that is stopped and not dead is waited for, however long: its publisher
+//     is told Full, at once and without waiting, no other lane stands, and when it goes on it has
+//     lost nothing. It is given up only when its process or its connection ends, after keep. An
+//     operator who does not want to wait cuts it.
 //   - Nothing here is on the path: SIGSTOP or SIGKILL of this process stops no message.
 //   - The package links no HTTP, no raft, no badger, no twin (a test).
 //
