@@ -36,7 +36,7 @@ var directMemoryChecks = []Check{
 			return ok("made, sealed and tried; it has no name that RemoveIPC could remove")
 		})},
 	{"FIRE-DIRECT-021", "direct", "memory can be locked",
-		"Programs lock what they use (mlockall), so that no page is missing when a message comes; beyond RLIMIT_MEMLOCK that fails.",
+		"The direct node locks the rings ([direct] lock), and programs what they use (mlockall), so that no page is missing when a message comes; beyond RLIMIT_MEMLOCK that fails.",
 		"echo '* - memlock unlimited' > /etc/security/limits.d/fire.conf # for logins; in a unit LimitMEMLOCK=infinity, as `fire unit direct` has it",
 		needDirect(func(_ *Facts, d *Direct) verdict {
 			switch n := d.MemlockBytes; {

@@ -125,6 +125,7 @@ func ringList(ctx context.Context, c *call, a *admin.Client) error {
 			return l.of(func(r *direct.RingReader) string { return fmt.Sprint(r.PID) })
 		}},
 		{head: "LAG", right: true, cell: func(l ringLine) string { return l.of(func(r *direct.RingReader) string { return showCount(r.Lag) }) }},
+		{head: "LOCKED", wide: true, cell: func(l ringLine) string { return yesNo(l.Value.Locked) }},
 		{head: "EPOCH", right: true, wide: true, cell: func(l ringLine) string { return fmt.Sprint(l.Value.Epoch) }},
 	}, noRings)
 }

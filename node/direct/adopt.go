@@ -84,6 +84,12 @@ func (b *Broker) adoptLane(p *peer, h held) error {
 	if err == nil {
 		l.data, err = duplicate(h.files[0])
 	}
+	if err == nil {
+		if l.pin, err = b.pin(l.data); err != nil { // it runs: better so than ended
+			b.notLocked(err)
+			err = nil
+		}
+	}
 	if err != nil {
 		l.close()
 		return err

@@ -62,6 +62,7 @@ type Broker struct {
 	wanting   bool              // a spare may be
 	preparing bool              // one is being made
 	counts    Counts
+	unlocked  bool               // that a ring is not locked was said
 	byChannel map[string]*Counts // of the floor's channels
 }
 

@@ -22,15 +22,26 @@ type Config struct {
 	// MemoryMax bounds the memory of all rings of this host. Unit: bytes. Default:
 	// 4294967296. Needs a restart.
 	MemoryMax int `toml:"memory_max"`
+	// Lock says whether the memory of rings is locked, so that it is never swapped out: "try",
+	// as far as RLIMIT_MEMLOCK lets; "must", which refuses a ring that cannot be; "off". Unit:
+	// word. Default: "try". Needs a restart.
+	Lock string `toml:"lock"`
 	// Grace is how long ends that an earlier direct node had governed may take to come
 	// back before their counterparts forget them. Unit: duration. Default: "5s". Needs a
 	// restart.
 	Grace time.Duration `toml:"grace"`
 }
 
+// Values of Config.Lock.
+const (
+	LockTry  = "try"
+	LockMust = "must"
+	LockOff  = "off"
+)
+
 // Default is the configuration of an empty file.
 func Default() Config {
-	return Config{EndsMax: 1024, EndsPerProgramMax: 64, MemoryMax: 4 << 30, Grace: 5 * time.Second}
+	return Config{EndsMax: 1024, EndsPerProgramMax: 64, MemoryMax: 4 << 30, Lock: LockTry, Grace: 5 * time.Second}
 }
 
 // Check reports every value that makes no sense.
@@ -46,6 +57,9 @@ func (c *Config) Check(bad func(key, problem string)) {
 	count("ends_max", c.EndsMax, 1, 65536)
 	count("ends_per_program_max", c.EndsPerProgramMax, 1, 65536)
 	count("memory_max", c.MemoryMax, 1<<20, 1<<42)
+	if c.Lock != LockTry && c.Lock != LockMust && c.Lock != LockOff {
+		bad("lock", fmt.Sprintf("%q is none of %s, %s, %s", c.Lock, LockTry, LockMust, LockOff))
+	}
 	if c.Grace < 100*time.Millisecond || c.Grace > time.Hour {
 		bad("grace", fmt.Sprintf("%v is outside 100ms to 1h", c.Grace))
 	}

@@ -74,7 +74,8 @@
 // (the kernel would end it for more); 16 publishers and 16 subscribers per channel; 128
 // connections that have not said what they want, 2 s to say it, and 2 s for a first catalogue;
 // 256 held memories; 4,096 operator's cuts, which outlive the process; 1,024 events that wait
-// for room on the disk.
+// for room on the disk. The memory of rings is locked as far as RLIMIT_MEMLOCK lets ([direct]
+// lock), by this process for all that map it; cursors and gates, a page each, are not.
 //
 // What is weaker than it should be: of a reader that dies while no direct node runs only its
 // writer has the cursor; what it had not read is counted after grace, without its name, when the

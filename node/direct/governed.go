@@ -33,6 +33,7 @@ type lane struct {
 	pair    *lane // of rpc: the one that goes the other way
 	back    bool  // of rpc: the server writes it
 	data    *os.File
+	pin     *shm.Pinned // nil: its memory is not locked
 	gate    *shm.Gate
 	view    *shm.View
 	bytes   int
@@ -221,7 +222,7 @@ func (b *Broker) newLane(p *peer, only *peer) (*lane, error) {
 	}
 	l := &lane{link: b.link(), epoch: b.epoch(), service: p.service, writer: p, only: only, bytes: bytes, since: b.deps.Now(), readings: map[uint64]*reading{}}
 	var err error
-	l.data, err = b.dataOf(shm.Spec{Name: g.name, Discipline: discipline, Lines: lines, Epoch: l.epoch, Created: l.since})
+	l.data, l.pin, err = b.dataOf(shm.Spec{Name: g.name, Discipline: discipline, Lines: lines, Epoch: l.epoch, Created: l.since})
 	if err == nil {
 		l.gate, err = shm.CreateGate(g.name, l.epoch)
 	}
@@ -653,7 +654,7 @@ func (l *lane) close() error {
 	if l.gate != nil {
 		errs = append(errs, l.gate.Close())
 	}
-	return errors.Join(append(errs, closeFile(l.data))...)
+	return errors.Join(append(errs, l.pin.Close(), closeFile(l.data))...)
 }
 
 func (r *reading) close() error {

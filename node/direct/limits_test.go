@@ -190,3 +190,51 @@ func TestLaneIsNotAdoptedByASecondPublisher(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A direct node that must lock its rings and may not refuses those that are too large, by name
+// and with what to do; one that only tries goes on, and says that they are not locked.
+func TestRingThatCannotBeLockedIsOneErrorWhereItMustBe(t *testing.T) {
+	socket := t.TempDir() + "/attach"
+	start(t, "broker", socket, "", "", "FIRE_TEST_MEMLOCK=131072", "FIRE_TEST_LOCK=must") // orders has 68 KiB, wide 64 MiB
+	start(t, "publisher", socket, "orders", "publisher")
+	s := start(t, "subscriber", socket, "orders", "subscriber")
+	_, err := channel.OpenPublisher(t.Context(), channel.Options{Socket: socket, Channel: "wide", Service: "publisher"})
+	if reason.Of(err, 0) != reason.RingUnavailable || !strings.Contains(err.Error(), "wide") || !strings.Contains(err.Error(), "RLIMIT_MEMLOCK is 128 KiB; LimitMEMLOCK=infinity") {
+		t.Error(err)
+	}
+	if from := s.read(); s.read() <= from {
+		t.Error("another channel stands still")
+	}
+	socket = t.TempDir() + "/attach"
+	start(t, "broker", socket, "", "", "FIRE_TEST_MEMLOCK=131072", "FIRE_TEST_LOCK=try")
+	p, err := channel.OpenPublisher(t.Context(), channel.Options{Socket: socket, Channel: "wide", Service: "publisher"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
+}
+
+func TestRingsAreLockedAndLetGo(t *testing.T) {
+	locked := func() (kib int) {
+		b, err := os.ReadFile("/proc/self/status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(b), "VmLck:")
+		fmt.Sscanf(rest, "%d", &kib)
+		return kib
+	}
+	before := locked()
+	n := newNode(t)
+	p := n.publisher("orders", "publisher")
+	r := n.rings()
+	if len(r) != 1 || !r[0].Locked {
+		t.Skipf("this process may lock nothing: %+v", r)
+	}
+	if got := locked() - before; got < 68 {
+		t.Errorf("%d KiB are locked", got)
+	}
+	p.Close()
+	eventually(t, "the ring is gone", func() bool { return len(n.rings()) == 0 })
+	eventually(t, "and let go", func() bool { return locked() == before })
+}

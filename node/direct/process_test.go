@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,6 +22,8 @@ import (
 	"fire/policy/reason"
 	"fire/transport/channel"
 	"fire/transport/shm"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestChild is no test: it is the other processes of the tests below.
@@ -114,13 +117,21 @@ func childBroker(t *testing.T, ctx context.Context, socket string) {
 			return
 		}
 	}
+	cfg := Default()
+	if n, err := strconv.Atoi(os.Getenv("FIRE_TEST_MEMLOCK")); err == nil {
+		limit := syscall.Rlimit{Cur: uint64(n), Max: uint64(n)}
+		if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, (*unix.Rlimit)(&limit)); err != nil {
+			fmt.Println("failed", err)
+			return
+		}
+		cfg.Lock = os.Getenv("FIRE_TEST_LOCK")
+	}
 	if group := os.Getenv("FIRE_TEST_GROUP"); group != "" {
 		if err := os.WriteFile(group, []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
 			fmt.Println("failed", err)
 			return
 		}
 	}
-	cfg := Default()
 	cfg.Socket, cfg.Grace = socket, 500*time.Millisecond
 	b, err := New(cfg, Deps{Programs: programs(t, "publisher", "second", "subscriber", "other"), Record: func(e Event) error {
 		fmt.Println("event", e.Kind, e.Service)
@@ -168,6 +179,13 @@ func start(t *testing.T, role, socket, name, service string, env ...string) *chi
 		t.Fatal(err)
 	}
 	c.cmd.Stderr = os.Stderr
+	if slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, "FIRE_TEST_MEMLOCK=") }) && os.Getuid() == 0 {
+		setpriv, err := exec.LookPath("setpriv") // of util-linux: root locks whatever it likes else
+		if err != nil {
+			t.Skip(err)
+		}
+		c.cmd.Path, c.cmd.Args = setpriv, append([]string{setpriv, "--bounding-set=-ipc_lock", c.cmd.Path}, c.cmd.Args[1:]...)
+	}
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

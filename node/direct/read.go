@@ -22,6 +22,7 @@ type Ring struct {
 	Writer   End                `json:"writer"`
 	Lines    uint64             `json:"lines"`
 	Bytes    int                `json:"memory_bytes"`
+	Locked   bool               `json:"memory_locked"` // it is never swapped out
 	Created  time.Time          `json:"created"`
 	Stat     shm.WriterStat     `json:"stat"`
 	Readers  []RingReader       `json:"readers"`
@@ -82,7 +83,7 @@ func (b *Broker) Rings(ctx context.Context) ([]Ring, error) {
 }
 
 func (g *governed) ring(l *lane) Ring {
-	r := Ring{Channel: g.name, Kind: g.spec.Kind, Link: l.link, Epoch: l.epoch, Writer: endOf(l.service, l.writer), Bytes: l.bytes,
+	r := Ring{Channel: g.name, Kind: g.spec.Kind, Link: l.link, Epoch: l.epoch, Writer: endOf(l.service, l.writer), Bytes: l.bytes, Locked: l.pin != nil,
 		Created: l.since, Readers: []RingReader{}, Audit: g.spec.Audit}
 	if l.view != nil {
 		r.Stat, r.Lines = l.view.Stat(), l.view.Info().Lines

@@ -1,6 +1,7 @@
 package direct
 
 import (
+	"errors"
 	"os"
 	"slices"
 
@@ -13,6 +14,7 @@ import (
 // of memory_max is kept so, and given up when a ring wants it.
 type spare struct {
 	data  *os.File
+	pin   *shm.Pinned // nil: not locked
 	lines uint64
 	bytes int
 }
@@ -47,8 +49,13 @@ func (b *Broker) prepare() {
 		b.preparing = true
 		b.tails.Go(func() {
 			f, err := shm.PrepareData(name, lines)
-			if !b.post(func() { b.prepared(name, &spare{f, lines, bytes}, err) }) && err == nil {
-				f.Close()
+			x := &spare{data: f, lines: lines, bytes: bytes}
+			var unlocked error
+			if err == nil && b.cfg.Lock != LockOff {
+				x.pin, unlocked = shm.Pin(f)
+			}
+			if !b.post(func() { b.prepared(name, x, err, unlocked) }) && err == nil {
+				x.close()
 			}
 		})
 		return
@@ -63,8 +70,16 @@ func (b *Broker) publishedHere(c policy.Channel) bool {
 	})
 }
 
-func (b *Broker) prepared(name string, s *spare, err error) {
+func (s *spare) close() {
+	_ = s.pin.Close()
+	_ = s.data.Close()
+}
+
+func (b *Broker) prepared(name string, s *spare, err, unlocked error) {
 	b.preparing = false
+	if unlocked != nil {
+		b.notLocked(unlocked) // whoever gets it tries again, since "must" refuses
+	}
 	if err != nil {
 		b.wanting = false // until the next publisher, or catalogue
 		b.deps.Log.Debug("no ring to spare", "channel", name, "err", err)
@@ -80,7 +95,7 @@ func (b *Broker) drop(name string) {
 	if s := b.spares[name]; s != nil {
 		b.memory -= s.bytes
 		delete(b.spares, name)
-		_ = s.data.Close()
+		s.close()
 	}
 }
 
@@ -91,18 +106,47 @@ func (b *Broker) dropAll() {
 }
 
 // dataOf is the memory of a new ring: the spare if there is one.
-func (b *Broker) dataOf(s shm.Spec) (*os.File, error) {
+func (b *Broker) dataOf(s shm.Spec) (f *os.File, pin *shm.Pinned, err error) {
 	b.wanting = true // the next one
 	x := b.spares[s.Name]
 	if !x.fits(s.Lines) {
 		b.drop(s.Name)
-		return shm.CreateData(s)
+		f, err = shm.CreateData(s)
+	} else {
+		b.memory -= x.bytes
+		delete(b.spares, s.Name)
+		f, pin, err = x.data, x.pin, shm.FillData(x.data, s)
 	}
-	b.memory -= x.bytes
-	delete(b.spares, s.Name)
-	if err := shm.FillData(x.data, s); err != nil {
-		x.data.Close()
+	if err == nil && pin == nil {
+		pin, err = b.pin(f)
+	}
+	if err != nil {
+		_ = pin.Close()
+		return nil, nil, errors.Join(err, closeFile(f))
+	}
+	return f, pin, nil
+}
+
+// pin locks the memory of a ring as the configuration says.
+func (b *Broker) pin(f *os.File) (*shm.Pinned, error) {
+	if b.cfg.Lock == LockOff {
+		return nil, nil
+	}
+	p, err := shm.Pin(f)
+	if err == nil {
+		return p, nil
+	}
+	if b.cfg.Lock == LockMust {
 		return nil, err
 	}
-	return x.data, nil
+	b.notLocked(err)
+	return nil, nil
+}
+
+// notLocked says once why.
+func (b *Broker) notLocked(err error) {
+	if !b.unlocked {
+		b.unlocked = true
+		b.deps.Log.Warn("rings are not locked in memory and may be swapped out", "err", err)
+	}
 }

@@ -34,9 +34,29 @@ var limits = map[string]func(t *testing.T){
 		}
 		exchange(t) // a smaller one fits
 	},
-	"locked memory": func(t *testing.T) { // rings are populated and not locked
-		limit(t, unix.RLIMIT_MEMLOCK, 0)
-		exchange(t)
+	"locked memory": func(t *testing.T) {
+		limit(t, unix.RLIMIT_MEMLOCK, 128<<10)
+		large, err := CreateData(Spec{Name: "md-nyse", Discipline: Lane, Lines: 4096, Epoch: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Pin(large); !errors.Is(err, ErrUnlocked) || !strings.Contains(err.Error(), "md-nyse") || !strings.Contains(err.Error(), "RLIMIT_MEMLOCK is 128 KiB; LimitMEMLOCK=infinity") {
+			t.Error(err)
+		}
+		small, err := CreateData(Spec{Name: "md-nyse", Discipline: Lane, Lines: linesMin, Epoch: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 100 { // what is let go counts no more
+			p, err := Pin(small)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(p.Close(), p.Close()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		exchange(t) // rings need none of it
 	},
 	"address space": func(t *testing.T) {
 		data, err := CreateData(Spec{Name: "md-nyse", Discipline: Lane, Lines: 1 << 20, Epoch: 1})
@@ -143,7 +163,12 @@ func TestLimitsOfAProcessAreErrorsThatSayWhatToDo(t *testing.T) {
 			if raceDetector && name == "address space" {
 				t.Skip("the race detector maps on")
 			}
-			runLimited(t, name, nil)
+			var in *syscall.SysProcAttr
+			if name == "locked memory" { // root locks whatever it likes, but in a user namespace
+				in = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+					GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}}
+			}
+			runLimited(t, name, in)
 		})
 	}
 }
