@@ -79,7 +79,7 @@ func newDirectDescs() directDescs {
 	socket := []string{"channel", "node", "way"}
 	return directDescs{
 		written:  desc("ring_written_messages_total", "Messages that a service has published on a channel of this host.", ring...),
-		full:     desc("ring_full_total", "Times that a full lane refused a message.", ring...),
+		full:     desc("ring_full_refusals_total", "Times that a full lane refused a message.", ring...),
 		unseen:   desc("ring_unseen_messages_total", "Messages that the audit came too late for.", ring...),
 		read:     desc("ring_read_messages_total", "Messages that a service has read.", reader...),
 		lost:     desc("ring_lost_messages_total", "Messages that were written over before a service had read them.", reader...),

@@ -22,7 +22,7 @@ func TestRingsAndPathsHaveSeries(t *testing.T) {
 		labels []string
 		want   float64
 	}{
-		"fire_ring_written_messages_total": {ring, 15}, "fire_ring_full_total": {ring, 1}, "fire_ring_unseen_messages_total": {ring, 2},
+		"fire_ring_written_messages_total": {ring, 15}, "fire_ring_full_refusals_total": {ring, 1}, "fire_ring_unseen_messages_total": {ring, 2},
 		"fire_ring_read_messages_total": {reader, 14}, "fire_ring_lost_messages_total": {reader, 2}, "fire_ring_lag_lines": {reader, 9},
 		"fire_path_messages_total": {path, 15}, "fire_path_lost_messages_total": {path, 4}, "fire_path_repaired_total": {path, 3}, "fire_path_refused_datagrams_total": {path, 2},
 		"fire_path_info": {[]string{"channel=md", "node=host-2", "path=udp", "service=feed", "way=to"}, 1}, "fire_direct_series_omitted": {nil, 0},

@@ -14,6 +14,7 @@ import "time"
 type detour struct {
 	on      bool
 	probeAt int64 // when the next copy is due
+	pause   int64 // until then, doubled while nothing comes back
 	firstAt int64 // since when copies have come without a break; 0: none has
 	lastAt  int64
 	saidAt  int64 // that they come
@@ -22,7 +23,10 @@ type detour struct {
 }
 
 const (
+	// Copies go often while the other end's come, else ever more rarely: the address is what the
+	// other host says, and may be somebody else's.
 	probeEvery = int64(100 * time.Millisecond)
+	probeMost  = int64(2 * time.Second)
 	probeBreak = int64(time.Second) // between two copies: they do not come any more
 	clearEvery = int64(time.Second)
 	// A path that breaks again soon after it was taken again is tried ever more rarely: each
@@ -49,14 +53,17 @@ func (d *detour) probe(now int64) bool {
 	if now < d.probeAt {
 		return false
 	}
-	d.probeAt = now + probeEvery
+	if d.pause = min(max(2*d.pause, probeEvery), probeMost); now-d.lastAt <= probeBreak {
+		d.pause = probeEvery
+	}
+	d.probeAt = now + d.pause
 	return true
 }
 
 // saw notes that a copy came by UDP before the stream's.
 func (d *detour) saw(now int64) {
 	if d.firstAt == 0 || now-d.lastAt > probeBreak {
-		d.firstAt = now
+		d.firstAt, d.probeAt = now, now
 	}
 	d.lastAt = now
 }

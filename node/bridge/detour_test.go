@@ -46,7 +46,7 @@ func (x *ends) begin() {
 }
 
 func TestLaneGoesBackWhenDatagramsComeBothWays(t *testing.T) {
-	x := &ends{now: 1}
+	x := &ends{now: int64(time.Hour)}
 	x.begin()
 	x.broken = [2]bool{true, true}
 	x.run(5 * time.Second)
@@ -75,6 +75,21 @@ func TestEndThatMissedTheAnswerGoesBackAsWell(t *testing.T) {
 	}
 	if x.d[0].on {
 		t.Errorf("%+v", x.d[0])
+	}
+}
+
+// TestNobodyIsSentManyCopiesThatDoNotAnswer counts them in a minute.
+func TestNobodyIsSentManyCopiesThatDoNotAnswer(t *testing.T) {
+	var d detour
+	now, sent := int64(time.Hour), 0
+	d.begin(now)
+	for end := now + int64(time.Minute); now < end; now += int64(time.Millisecond) {
+		if d.probe(now) {
+			sent++
+		}
+	}
+	if sent < 20 || sent > 40 {
+		t.Errorf("%d copies", sent)
 	}
 }
 

@@ -19,17 +19,18 @@ import (
 
 func runVerb() *verb {
 	return &verb{
-		name: "run", brief: "run this host's roles: control, proxy or both",
-		about: `Reads mesh.toml, binds every socket, joins when it holds no identity yet, and runs until SIGINT or SIGTERM, which drain. A host that joins needs no file: the token carries the addresses of control, the mesh's name and the pin of its CA. Under systemd use ` + "`fire unit`.",
+		name: "run", brief: "run this host's roles: control, proxy, direct or several",
+		about: `Reads mesh.toml, binds every socket, joins when it holds no identity yet, and runs until SIGINT or SIGTERM, which drain. control keeps the mesh, proxy carries its traffic, direct lets the programs of the host attach to channels and carries these to other hosts. A host that joins needs no file: the token carries the addresses of control, the mesh's name and the pin of its CA. Under systemd use ` + "`fire unit`.",
 		flags: []flag{
 			{name: "config", kind: kindString, value: "FILE", brief: "mesh.toml; else " + defaultConfig + " when it is there, else the defaults"},
-			{name: "role", kind: kindString, value: "ROLE[,ROLE]", brief: "control, proxy or both, instead of [node] roles"},
+			{name: "role", kind: kindString, value: "ROLE[,ROLE]", brief: "control, proxy, direct or several, instead of [node] roles"},
 			{name: "token", kind: kindString, value: "TOKEN", brief: "join token: file:PATH, cred:NAME, - for standard input, or the token itself"},
 		},
 		examples: []example{
 			{"fire run --config mesh.toml.example", "control and proxy on one machine"},
 			{"fire run --role control --config mesh.toml", "control alone"},
 			{"fire run --role proxy --token file:join-token", "a new host: the token is all it needs"},
+			{"fire run --role proxy,direct --config mesh.toml", "a host whose programs also use channels: [program.NAME] says who they are"},
 		},
 		run: runRoles,
 	}

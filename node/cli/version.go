@@ -68,6 +68,7 @@ func unitVerb() *verb {
 		examples: []example{
 			{"fire unit proxy", "a host that carries services"},
 			{"fire unit control,proxy", "both in one process"},
+			{"fire unit direct", "channels alone: it may lock memory and see which programs attach"},
 		},
 		run: func(_ context.Context, c *call) error {
 			_, text, err := unit.Text(c.args[0])

@@ -14,8 +14,8 @@ type View struct{ ring *ring }
 type WriterStat struct {
 	Messages     uint64 `json:"messages_total"`
 	Bytes        uint64 `json:"bytes_total"`
-	Full         uint64 `json:"full_total"`  // messages refused since a reader of the lane was that far behind
-	Bells        uint64 `json:"bells_total"` // system calls to wake a reader
+	Full         uint64 `json:"full_refusals_total"` // messages refused since a reader of the lane was that far behind
+	Bells        uint64 `json:"bells_total"`         // system calls to wake a reader
 	PaddingLines uint64 `json:"padding_lines_total"`
 	Position     uint64 `json:"position_lines"`
 }
@@ -78,7 +78,7 @@ type ReaderStat struct {
 	Messages uint64  `json:"messages_total"`
 	Bytes    uint64  `json:"bytes_total"`
 	Laps     uint64  `json:"laps_total"`
-	Lost     uint64  `json:"lost_total"`
+	Lost     uint64  `json:"lost_messages_total"`
 	Waits    uint64  `json:"waits_total"` // times it slept
 	Latency  Latency `json:"latency"`
 }
