@@ -166,3 +166,75 @@ func TestOrdersOutliveRestartsOfDirectNodes(t *testing.T) {
 		}
 	}
 }
+
+// TestDirectNodeStartsWhileControlIsDown has its catalogue from the signed copy on its disk: who
+// may attach does, who may not is refused, and a cut by hand holds.
+func TestDirectNodeStartsWhileControlIsDown(t *testing.T) {
+	all := hosts(t, 2)
+	one, two := all[0], all[1]
+	writeFile(t, one.dir, "mesh.toml", "[mesh]\nname = \"floor\"\nregion = \"eu\"\n[node]\nname = \"host-1\"\n")
+	programs := ""
+	for _, s := range []string{"feed", "reader", "stranger"} {
+		programs += fmt.Sprintf("[service.%s]\n[program.%s]\nusers = [\"root\"]\n", s, s)
+	}
+	writeFile(t, two.dir, "mesh.toml", programs)
+	writeFile(t, one.dir, "floor.toml", `
+[service.feed]
+nodes = ["host-2"]
+[service.reader]
+nodes = ["host-2"]
+[service.stranger]
+nodes = ["host-2"]
+[channel.md]
+kind = "broadcast"
+publishers = ["feed"]
+subscribers = ["reader"]
+`)
+	control := one.run("fire run --role control --config mesh.toml")
+	control.printed(20*time.Second, "runs as control")
+	waitFor(t, 20*time.Second, "a token is made", func() bool {
+		token, _, code := finish(t, one.command("fire token create --node host-2"))
+		return code == 0 && os.WriteFile(filepath.Join(two.dir, "join-token"), []byte(token), 0o600) == nil
+	})
+	first := two.run("fire run --role direct --config mesh.toml --token file:join-token")
+	first.printed(20*time.Second, "linked to control")
+	waitFor(t, 20*time.Second, "the floor is applied", func() bool { _, _, code := finish(t, one.command("fire apply -f floor.toml")); return code == 0 })
+	waitFor(t, 20*time.Second, "host-2 has the floor", func() bool {
+		out, _, _ := finish(t, two.command("fire channel ls"))
+		return strings.Contains(out, "md")
+	})
+	control.kill()
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+	two.run("fire run --role direct --config mesh.toml")
+	waitFor(t, 20*time.Second, "it answers", func() bool {
+		out, _, code := finish(t, two.command("fire channel ls"))
+		return code == 0 && strings.Contains(out, "md")
+	})
+	reader := two.run("fire channel subscribe md --as reader --count 3")
+	waitFor(t, 20*time.Second, "it is attached", func() bool {
+		out, _, _ := finish(t, two.command("fire channel ls"))
+		return strings.Contains(out, "reader(")
+	})
+	out, errs, code := finish(t, two.command(`sh -c "(printf 'a\nb\nc\n'; sleep 1) | fire channel publish md --as feed"`))
+	if code != 0 {
+		t.Errorf("%s%s", out, errs)
+	}
+	select {
+	case <-reader.done:
+	case <-time.After(20 * time.Second):
+	}
+	if got := reader.output(); !strings.Contains(got, "feed 1 a\nfeed 1 b\nfeed 1 c") {
+		t.Errorf("the reader has %q", got)
+	}
+	if _, errs, code := finish(t, two.command("fire channel subscribe md --as stranger")); code != 1 || !strings.Contains(errs, "denied_by_default") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+	if _, errs, code := finish(t, two.command("fire channel revoke md --why drill")); code != 0 {
+		t.Error(errs)
+	}
+	if _, errs, code := finish(t, two.command("fire channel subscribe md --as reader")); code != 1 || !strings.Contains(errs, "channel_revoked") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+}
