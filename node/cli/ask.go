@@ -64,7 +64,7 @@ func answers(ctx context.Context, client *admin.Client) error {
 	_, err := client.Info(limited)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		return &admin.Error{Reason: "not_answering", Message: "a fire runs here but does not answer within " + answerTimeout.String(),
-			Next: "`fire stat` reads its counters without asking it"}
+			Next: "`fire stat` reads its counters without asking it, `fire ring stat --offline` those of its rings"}
 	}
 	return err
 }

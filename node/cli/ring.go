@@ -31,15 +31,22 @@ func ringVerb() *verb {
 			},
 			{
 				name: "stat", brief: "show the counters of rings", args: "[CHANNEL]", most: 1,
-				about: `FULL counts messages that a lane refused since a reader was that far behind; LOST those that a broadcast's reader was too slow for. The latencies are of one message in 1,024 and of those that follow a wake, from its publication to its reading, as upper bounds within a factor of two. UNSEEN are messages that the audit came too late for. With --every the figures are of each interval.`,
+				about: `FULL counts messages that a lane refused since a reader was that far behind; LOST those that a broadcast's reader was too slow for. The latencies are of one message in 1,024 and of those that follow a wake, from its publication to its reading, as upper bounds within a factor of two. UNSEEN are messages that the audit came too late for. With --every the figures are of each interval. The counters live in the rings: --offline reads them there, through the descriptors of the programs that hold them, when the direct node is stopped, hangs or is gone; it shows processes in place of services, and only those that this user may look into.`,
 				flags: askFlags(node,
 					flag{name: "every", kind: kindDuration, value: "TIME", def: "0s", brief: "print the difference again and again, until interrupted"},
+					flag{name: "offline", kind: kindBool, brief: "ask nobody: read the rings that programs of this host hold"},
 					flag{name: "count", kind: kindInt, value: "N", def: "0", brief: "with --every: stop after N intervals"}),
 				examples: []example{
 					{"fire ring stat", "totals of all rings"},
 					{"fire ring stat md-nyse --every 1s", "what happens now on one channel"},
+					{"fire ring stat --offline", "the same totals while no direct node answers"},
 				},
-				run: asking(ringStat),
+				run: func(ctx context.Context, c *call) error {
+					if c.bool("offline") {
+						return ringFound(c)
+					}
+					return asking(ringStat)(ctx, c)
+				},
 			},
 			{
 				name: "tail", brief: "print the messages of a ring as they come", args: "RING", least: 1, most: 1,
