@@ -45,7 +45,8 @@ type export struct {
 	state     atomic.Pointer[[]PathState]
 	statAt    int64
 	since     time.Time
-	tried     bool // a puller has come, whether it was taken in or not
+	tried     bool                     // a puller has come, whether it was taken in or not
+	uncarried map[*channel.Source]bool // publishers that have no stream: said once
 }
 
 // outLane is one publisher's stream.
@@ -74,7 +75,7 @@ const (
 )
 
 func newExport(b *Bridge, name string) *export {
-	return &export{b: b, name: name, do: make(chan func(), commandsMax), ended: make(chan struct{}), over: make(chan struct{}), since: time.Now()}
+	return &export{b: b, name: name, do: make(chan func(), commandsMax), ended: make(chan struct{}), over: make(chan struct{}), uncarried: map[*channel.Source]bool{}, since: time.Now()}
 }
 
 // post lets the export's goroutine run f; false when it has ended.
@@ -246,6 +247,7 @@ func (e *export) gap(from *channel.Source, first, last uint64) {
 }
 
 func (e *export) sourceEnded(from *channel.Source, why *reason.Error) {
+	delete(e.uncarried, from)
 	for _, o := range e.outs {
 		if o.from == from && o.closing == 0 {
 			o.sender.Close(e.now)
@@ -265,8 +267,12 @@ func (e *export) outOf(from *channel.Source) *outLane {
 			return o
 		}
 	}
+	if e.uncarried[from] {
+		return nil
+	}
 	o, err := e.begin(from)
 	if err != nil {
+		e.uncarried[from] = true
 		e.b.deps.Log.Warn("a publisher is not carried to other hosts", "channel", e.name, "svc", from.Service, "err", err)
 		return nil
 	}

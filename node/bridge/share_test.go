@@ -12,6 +12,7 @@ import (
 	"fire/policy/id"
 	"fire/policy/reason"
 	"fire/transport"
+	"fire/transport/channel"
 )
 
 func bare(t *testing.T, edit func(*Config)) *Bridge {
@@ -137,3 +138,29 @@ func TestSessionToAnOldAddressIsClosed(t *testing.T) {
 		t.Error(s, err)
 	}
 }
+
+// TestPublisherThatIsNotCarriedIsSaidOnce asks for its stream again and again, as each turn does.
+func TestPublisherThatIsNotCarriedIsSaidOnce(t *testing.T) {
+	said := 0
+	b := bare(t, nil)
+	b.deps.Log = slog.New(slog.NewTextHandler(countLines{&said}, nil))
+	e := newExport(b, "md")
+	e.outs = make([]*outLane, outsMax)
+	for i := range e.outs {
+		e.outs[i] = &outLane{from: &channel.Source{}}
+	}
+	one, other := &channel.Source{Service: "a"}, &channel.Source{Service: "b"}
+	for range 100 {
+		if e.mayTake(one) != batchMost || e.mayTake(other) != batchMost {
+			t.Fatal("what is not carried must be let go")
+		}
+	}
+	e.sourceEnded(one, nil)
+	if said != 2 || len(e.uncarried) != 1 {
+		t.Errorf("said %d times, %d are remembered", said, len(e.uncarried))
+	}
+}
+
+type countLines struct{ n *int }
+
+func (c countLines) Write(b []byte) (int, error) { *c.n++; return len(b), nil }
