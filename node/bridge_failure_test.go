@@ -349,3 +349,27 @@ func TestCutsAreEventsOfTheMapAndCounted(t *testing.T) {
 		}
 	}
 }
+
+// TestLaneGoesBackWhenOneOfTwoLinesWorksAgain drops what comes on A and B, and then on A alone.
+func TestLaneGoesBackWhenOneOfTwoLinesWorksAgain(t *testing.T) {
+	m := newBridgedMesh(t, "", func(c *config.Config) {
+		at := strings.TrimSuffix(c.Node.Listen, ":0")
+		c.Bridge.Lines = []string{at, strings.Replace(at, "127.0.0.", "127.0.1.", 1)}
+	})
+	s := m.subscriber(1, "orders", "reader")
+	p := m.publisher(0, "orders", "feed")
+	each := func() { s.Poll(100, &s.h) }
+	offer(p, 0, 500, each)
+	m.until("it hears", s.hears("feed", 500))
+	if m.deafen("127.0.0.3") == 0 || m.deafen("127.0.1.3") == 0 {
+		t.Fatal("the sockets are not found")
+	}
+	k := uint64(500)
+	m.until("it is marked at both ends", func() bool {
+		offer(p, k, k+1, each)
+		k++
+		return m.path(0, "to", "feed").Path == "quic" && m.path(1, "from", "feed").Path == "quic"
+	})
+	m.hear("127.0.1.3")
+	goesBack(t, m, p, s, k)
+}

@@ -145,10 +145,12 @@ func (x *crossing) Send(line int, to netip.AddrPort, b []byte) {
 	switch {
 	case !x.detour.on:
 		x.of.port.Send(line, to, b)
-	case line == 0:
-		x.of.carry(b)
-		if x.detour.probe(x.of.now) {
-			x.of.port.Send(0, to, b)
+	default:
+		if x.detour.copies(x.of.now, line) {
+			x.of.port.Send(line, to, b)
+		}
+		if line == 0 {
+			x.of.carry(b)
 		}
 	}
 }

@@ -15,6 +15,7 @@ type detour struct {
 	on      bool
 	probeAt int64 // when the next copy is due
 	pause   int64 // until then, doubled while nothing comes back
+	copying bool  // of the datagram that is being sent
 	firstAt int64 // since when copies have come without a break; 0: none has
 	lastAt  int64
 	saidAt  int64 // that they come
@@ -58,6 +59,14 @@ func (d *detour) probe(now int64) bool {
 	}
 	d.probeAt = now + d.pause
 	return true
+}
+
+// copies is probe for a datagram that goes to each line in turn, from 0 on: all or none.
+func (d *detour) copies(now int64, line int) bool {
+	if line == 0 {
+		d.copying = d.probe(now)
+	}
+	return d.copying
 }
 
 // saw notes that a copy came by UDP before the stream's.

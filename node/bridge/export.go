@@ -317,7 +317,11 @@ func (e *export) Send(line int, to netip.AddrPort, b []byte) {
 		if k := e.reachBy(uint32(to.Port())); k != nil {
 			k.puller.carry(b)
 			if k.out.group == nil && e.port != nil && k.detour.probe(e.now) { // a group's datagrams go on beside it
-				e.port.Send(0, k.to[0], b)
+				for line, to := range k.to {
+					if to.IsValid() {
+						e.port.Send(line, to, b)
+					}
+				}
 			}
 		}
 		return

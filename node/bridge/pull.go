@@ -451,11 +451,11 @@ func (l *inLane) Send(line int, to netip.AddrPort, b []byte) {
 		l.pull.port.Send(line, to, b)
 		return
 	}
+	if l.detour.copies(l.pull.now, line) {
+		l.pull.port.Send(line, to, b)
+	}
 	if line > 0 {
 		return
-	}
-	if l.detour.probe(l.pull.now) {
-		l.pull.port.Send(0, to, b)
 	}
 	select {
 	case l.pull.out <- appendDatagram(nil, b):
