@@ -31,7 +31,7 @@
 //	edge sides  Config.EdgesMax       delta refused, Intake.OverEdges, event once a minute
 //	nodes       Config.NodesMax       report refused, Intake.OverNodes, event once a minute
 //	report      8192 edges, 4096 sessions, 2^40 per count: the rest refused, Intake.Refused
-//	events      newest 200
+//	events      newest 200; a node's own (Happening): 20 at once, then one a second, the rest counted in the next
 //	memory      about 8 KB an edge that is busy, 2 KB more for each pair of nodes
 //
 // Rates cover the last 5 s, quantiles and reasons the last 10 s, history 60 s. A

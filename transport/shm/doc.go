@@ -135,6 +135,9 @@
 // The folder bindings has this layout in C, Python and Java; testdata/golden the memories that
 // every one of them reads and writes alike.
 //
+// Pages exist from the start (fallocate). Whoever wants them never swapped out locks them (Pin), for
+// all that have mapped them; rings need it not.
+//
 // Decisions: the gate is memory of its own, since a writer could unrevoke itself in
 // memory that it may write. A keyed sequence and no zeroing: zeroing the line behind
 // the reader costs a second transfer of each line. One lane per producer and no claim by
