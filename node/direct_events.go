@@ -18,7 +18,7 @@ type happenings struct {
 
 // kinds of the trail's events that are events of the map, too.
 var happeningKinds = map[direct.EventKind]twin.EventKind{
-	direct.Died: twin.EventChannelDied, direct.Cut: twin.EventChannelCut, direct.Lost: twin.EventChannelLost,
+	direct.Died: twin.EventChannelDied, direct.Cut: twin.EventChannelCut, direct.Lost: twin.EventChannelLost, direct.Held: twin.EventChannelHeld,
 	"path_blocked": twin.EventPathBlocked, "path_cleared": twin.EventPathCleared, "path_lost": twin.EventPathLost, "path_forged": twin.EventPathForged,
 }
 

@@ -38,6 +38,7 @@ const (
 	EventChannelDied    EventKind = "channel_died" // a program, while it was attached
 	EventChannelCut     EventKind = "channel_cut"  // an end or a pair, by decision
 	EventChannelLost    EventKind = "channel_lost" // messages that a reader will not read any more
+	EventChannelHeld    EventKind = "channel_held" // a process that was cut still has the ring
 	EventPathBlocked    EventKind = "path_blocked"
 	EventPathCleared    EventKind = "path_cleared"
 	EventPathLost       EventKind = "path_lost"

@@ -20,7 +20,7 @@ type Happening struct {
 
 // severities of the kinds that a node may tell of.
 var severities = map[EventKind]State{
-	EventChannelDied: StateWarn, EventChannelCut: StateWarn, EventChannelLost: StateError,
+	EventChannelDied: StateWarn, EventChannelCut: StateWarn, EventChannelLost: StateError, EventChannelHeld: StateError,
 	EventPathBlocked: StateWarn, EventPathCleared: StateOK, EventPathLost: StateError, EventPathForged: StateError,
 }
 
@@ -72,6 +72,8 @@ func (h *Happening) sentence(node string, untold uint64) string {
 		text += " was cut"
 	case EventChannelLost:
 		text += ": messages are given up"
+	case EventChannelHeld:
+		text += " was cut and still holds the ring"
 	case EventPathBlocked:
 		text += ": no datagram gets through, and the session carries it"
 	case EventPathCleared:

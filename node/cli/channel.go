@@ -53,7 +53,7 @@ func channelVerb() *verb {
 			},
 			{
 				name: "revoke", brief: "cut a channel on this host, or one service on it", args: "CHANNEL [SERVICE]", least: 1, most: 2,
-				about: `Both ends see it with their next message, nobody may attach until it is lifted, and the cut is in the trail. It holds on the host that is asked, also over restarts. To cut a channel everywhere, change the floor: take it out, or write a deny rule, and fire apply.`,
+				about: `Both ends see it with their next message, nobody may attach until it is lifted, and the cut is in the trail. A program that does not look and keeps the ring is told of after cut_grace, and ended where [direct] after_cut says so. It holds on the host that is asked, also over restarts. To cut a channel everywhere, change the floor: take it out, or write a deny rule, and fire apply.`,
 				flags: askFlags(node,
 					flag{name: "undo", kind: kindBool, brief: "lift the cut"},
 					flag{name: "why", kind: kindString, value: "TEXT", brief: "the reason, for those who are cut and for the trail"}),
@@ -116,6 +116,7 @@ func channelList(ctx context.Context, c *call, a *admin.Client) error {
 		{head: "MESSAGES", right: true, cell: func(s state) string { return showCount(s.Value.Messages) }},
 		{head: "DIED", right: true, cell: func(s state) string { return showCount(s.Value.Counts.Died) }},
 		{head: "CUT", right: true, cell: func(s state) string { return showCount(s.Value.Counts.Cut) }},
+		{head: "HELD", right: true, wide: true, cell: func(s state) string { return showCount(s.Value.Counts.Held) }},
 		{head: "REFUSED", right: true, wide: true, cell: func(s state) string { return showCount(s.Value.Counts.Refused) }},
 		{head: "GIVEN UP", right: true, wide: true, cell: func(s state) string { return showCount(s.Value.Counts.LostMsgs) }},
 		{head: "SIZE", right: true, wide: true, cell: func(s state) string { return s.Value.Size.String() }},

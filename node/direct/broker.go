@@ -62,6 +62,8 @@ type Broker struct {
 	wanting   bool              // a spare may be
 	preparing bool              // one is being made
 	counts    Counts
+	held      []heldRing         // from which somebody was cut, until it is looked who has them
+	searching bool               // for those
 	unlocked  bool               // that a ring is not locked was said
 	byChannel map[string]*Counts // of the floor's channels
 }
@@ -74,6 +76,8 @@ type Counts struct {
 	Cut      uint64 `json:"cut_total"`
 	Adopted  uint64 `json:"adopted_total"`
 	LostMsgs uint64 `json:"messages_given_up_total"`
+	Held     uint64 `json:"held_total"`  // processes that still had a ring when their time to let go was up
+	Ended    uint64 `json:"ended_total"` // and were ended for it
 }
 
 const (

@@ -26,6 +26,14 @@ type Config struct {
 	// as far as RLIMIT_MEMLOCK lets; "must", which refuses a ring that cannot be; "off". Unit:
 	// word. Default: "try". Needs a restart.
 	Lock string `toml:"lock"`
+	// AfterCut says what is done about a process that still has a ring CutGrace after it was cut
+	// from it: "tell", in the trail and on the map; or "end", which kills it, too (SIGKILL). For
+	// programs of other users that needs CAP_KILL. Unit: word. Default: "tell". Needs a restart.
+	AfterCut string `toml:"after_cut"`
+	// CutGrace is how long a program that was cut may take to let go of the ring, which those of
+	// the Go package do with their next Poll, or Close. Unit: duration. Default: "5s". Needs
+	// a restart.
+	CutGrace time.Duration `toml:"cut_grace"`
 	// Grace is how long ends that an earlier direct node had governed may take to come
 	// back before their counterparts forget them. Unit: duration. Default: "5s". Needs a
 	// restart.
@@ -39,9 +47,15 @@ const (
 	LockOff  = "off"
 )
 
+// Values of Config.AfterCut.
+const (
+	CutTell = "tell"
+	CutEnd  = "end"
+)
+
 // Default is the configuration of an empty file.
 func Default() Config {
-	return Config{EndsMax: 1024, EndsPerProgramMax: 64, MemoryMax: 4 << 30, Lock: LockTry, Grace: 5 * time.Second}
+	return Config{EndsMax: 1024, EndsPerProgramMax: 64, MemoryMax: 4 << 30, Lock: LockTry, AfterCut: CutTell, CutGrace: 5 * time.Second, Grace: 5 * time.Second}
 }
 
 // Check reports every value that makes no sense.
@@ -59,6 +73,12 @@ func (c *Config) Check(bad func(key, problem string)) {
 	count("memory_max", c.MemoryMax, 1<<20, 1<<42)
 	if c.Lock != LockTry && c.Lock != LockMust && c.Lock != LockOff {
 		bad("lock", fmt.Sprintf("%q is none of %s, %s, %s", c.Lock, LockTry, LockMust, LockOff))
+	}
+	if c.AfterCut != CutTell && c.AfterCut != CutEnd {
+		bad("after_cut", fmt.Sprintf("%q is none of %s, %s", c.AfterCut, CutTell, CutEnd))
+	}
+	if c.CutGrace < 50*time.Millisecond || c.CutGrace > time.Hour {
+		bad("cut_grace", fmt.Sprintf("%v is outside 50ms to 1h", c.CutGrace))
 	}
 	if c.Grace < 100*time.Millisecond || c.Grace > time.Hour {
 		bad("grace", fmt.Sprintf("%v is outside 100ms to 1h", c.Grace))

@@ -42,9 +42,11 @@
 //
 // Each end of each lane has a gate of its own. A cut sets it, wakes who sleeps at it or rings
 // its doorbell, and the end sees it with its next message or look; a writer that dies has its readers' gates set, once they are read
-// they say so. A program that ignores its gate reads on what its mapping holds, and cannot
-// be stopped from here; its counterpart forgets it. What it must not see is therefore not
-// written any more: a reader that is cut loses the lane's writer only with the writer.
+// they say so. A program that ignores its gate reads on what its mapping holds; its counterpart
+// forgets it, and no process can take a mapping from another. So cut_grace after a cut the
+// direct node looks through the processes of the host who has the ring mapped or open and may not,
+// tells the trail and the map (held), and kills it where after_cut says "end" (held.go). A
+// process is found by the memory's inode, so also one that was forked or was given the descriptor.
 //
 // # Invariants
 //
@@ -79,8 +81,8 @@
 //
 // What is weaker than it should be: of a reader that dies while no direct node runs only its
 // writer has the cursor; what it had not read is counted after grace, without its name, when the
-// writer is of the Go package, and by nobody when it is of another binding. A cut reader keeps
-// its mapping. The trail's oldest file goes when the ninth begins. The loop makes the memory of
+// writer is of the Go package, and by nobody when it is of another binding. A reader that
+// was cut and lies sees on for cut_grace. The trail's oldest file goes when the ninth begins. The loop makes the memory of
 // a ring above 16 MiB itself: one of 64 MiB holds everything else up for some 20 ms.
 //
 // Decisions: SO_PEERPIDFD and not the pid alone, since pids are reused. Users or units must

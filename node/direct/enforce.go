@@ -64,6 +64,7 @@ func (b *Broker) keepApart(l *lane) {
 			b.endPair(l, shm.Revoked, v.Code)
 			return
 		}
+		b.lookAfter(r, r.service)
 		r.shut(shm.Revoked, v.Code)
 		b.forget(r)
 	}

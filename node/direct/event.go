@@ -23,6 +23,8 @@ const (
 	Unseen    EventKind = "unseen"     // messages that the audit came too late for
 	Revoked   EventKind = "revoked"    // by an operator
 	Restored  EventKind = "restored"   // the same taken back
+	Held      EventKind = "held"       // a process that was cut still has the ring
+	Ended     EventKind = "ended"      // a process was ended for that
 	Omitted   EventKind = "omitted"    // events that found no room in the trail, nor in memory until it had some
 )
 

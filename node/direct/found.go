@@ -100,7 +100,7 @@ func memories(proc string) (map[inode]*memoryFile, int, error) {
 		for _, fd := range fds {
 			path := filepath.Join(proc, d.Name(), "fd", fd.Name())
 			link, err := os.Readlink(path)
-			name, ok := strings.CutPrefix(link, "/memfd:fire-")
+			name, ok := strings.CutPrefix(link, memfdPrefix)
 			if err != nil || !ok {
 				continue
 			}
@@ -117,8 +117,7 @@ func memories(proc string) (map[inode]*memoryFile, int, error) {
 				out[id] = &memoryFile{path: path, name: strings.TrimSuffix(name, " (deleted)")}
 			}
 			if h.Command == "" {
-				b, _ := os.ReadFile(filepath.Join(proc, d.Name(), "comm")) // of a process that has just ended there is none
-				h.Command = strings.TrimSpace(string(b))
+				h.Command = commandOf(filepath.Join(proc, d.Name()))
 			}
 			if !slices.Contains(out[id].heldBy, h) {
 				out[id].heldBy = append(out[id].heldBy, h)

@@ -620,6 +620,7 @@ func (l *lane) shut(s shm.State, code reason.Code) {
 func (b *Broker) tick(now time.Time) {
 	b.saveLate(now)
 	b.prepare()
+	b.watchHeld()
 	for _, g := range b.channels {
 		for _, l := range g.lanes {
 			for _, r := range l.readings {

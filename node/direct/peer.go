@@ -319,6 +319,13 @@ func (b *Broker) cut(p *peer, why *reason.Error, rule, bundle string) {
 	b.count(p.in.name, func(c *Counts) { c.Cut++ })
 	b.tell(Event{Kind: Cut, Channel: p.in.name, Service: p.service, Side: p.side.String(), Reason: why.Code, Rule: rule, Bundle: bundle, Detail: why.Detail}.of(p.process))
 	b.deps.Log.Info("direct end cut", "channel", p.in.name, "svc", p.service, "side", p.side.String(), "reason", why.Code.String(), "rule", rule, "err", why.Detail)
+	for _, l := range p.in.lanes {
+		for _, r := range l.readings {
+			if r.reader == p {
+				b.lookAfter(r, p.service)
+			}
+		}
+	}
 	b.shut(p, shm.Revoked, why.Code) // before the words: the gate is what stops it
 	p.refuse(why)
 	b.leave(p, why.Code)

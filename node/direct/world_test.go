@@ -84,6 +84,17 @@ func (n *node) start(cfg Config) {
 	n.t.Cleanup(n.stop)
 }
 
+// restart begins anew with another configuration.
+func (n *node) restart(edit func(*Config)) {
+	n.t.Helper()
+	n.stop()
+	cfg := Default()
+	cfg.Socket, cfg.Grace = filepath.Join(n.t.TempDir(), "attach"), 300*time.Millisecond
+	edit(&cfg)
+	n.start(cfg)
+	n.apply()
+}
+
 func (n *node) stop() {
 	n.cancel()
 	select {
