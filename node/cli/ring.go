@@ -27,7 +27,7 @@ func ringVerb() *verb {
 					{"fire ring ls -o wide", "with processes, users and epochs"},
 					{"fire ring ls -o json", "the same for programs (fire.rings/v1)"},
 				},
-				run: asking(ringList),
+				run: askingDirect(ringList),
 			},
 			{
 				name: "stat", brief: "show the counters of rings", args: "[CHANNEL]", most: 1,
@@ -45,7 +45,7 @@ func ringVerb() *verb {
 					if c.bool("offline") {
 						return ringFound(c)
 					}
-					return asking(ringStat)(ctx, c)
+					return askingDirect(ringStat)(ctx, c)
 				},
 			},
 			{
@@ -58,7 +58,7 @@ func ringVerb() *verb {
 					{"fire ring tail md-nyse", "until interrupted"},
 					{"fire ring tail 3 --count 10 -o jsonl", "ten messages for a program (fire.ring.tail/v1)"},
 				},
-				run: asking(ringTail),
+				run: askingDirect(ringTail),
 			},
 		},
 	}

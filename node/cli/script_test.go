@@ -5,6 +5,7 @@ import (
 	stdflag "flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"os/signal"
@@ -63,6 +64,8 @@ func TestScripts(t *testing.T) {
 			"floor":   writeFloor,
 			"until":   until,
 			"hang":    hang,
+			"ended":   endedSocket,
+			"mute":    muteSocket,
 			"steady":  steady,
 		},
 	})
@@ -136,6 +139,28 @@ func serveMesh(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Logf("admin server: %v", err)
 		}
 	})
+}
+
+// endedSocket leaves the socket of a process that was killed: ended NAME.
+func endedSocket(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: ended NAME")
+	}
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(ts.Getenv("FIRE_RUNTIME_DIR"), args[0]+".sock"), Net: "unix"})
+	ts.Check(err)
+	ln.SetUnlinkOnClose(false)
+	ts.Check(ln.Close())
+}
+
+// muteSocket is a process that takes connections and answers nothing: mute NAME.
+func muteSocket(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: mute NAME")
+	}
+	path := filepath.Join(ts.Getenv("FIRE_RUNTIME_DIR"), args[0]+".sock")
+	ln, err := net.Listen("unix", path)
+	ts.Check(err)
+	ts.Defer(func() { ln.Close() })
 }
 
 // writeMeter leaves a meter page as a process does that hangs.
