@@ -26,8 +26,11 @@ type Deps struct {
 	// Record takes an event into the audit trail, in order, before what it tells of takes
 	// effect. An error refuses what it would have told of. It must not wait long.
 	Record func(Event) error
-	Log    *slog.Logger
-	Now    func() time.Time // nil: time.Now
+	// Noticed hears of what happens anyway (a death, a cut, what was lost), once and when it
+	// happens, whether or not the trail takes it. It must not wait. nil: nobody does.
+	Noticed func(Event)
+	Log     *slog.Logger
+	Now     func() time.Time // nil: time.Now
 }
 
 // Broker is the direct node: it lets programs attach, and governs what they hold.
@@ -318,6 +321,9 @@ func (b *Broker) record(e Event) error {
 // tell records what happens anyway. What the trail does not take now it gets later.
 func (b *Broker) tell(e Event) {
 	e = b.stamped(e)
+	if b.deps.Noticed != nil {
+		b.deps.Noticed(e)
+	}
 	err := b.catchUp()
 	if err == nil {
 		if err = b.deps.Record(e); err == nil {

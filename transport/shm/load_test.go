@@ -173,14 +173,11 @@ func TestCollectorIsNotHeldUpByAReaderThatSpins(t *testing.T) {
 		slices.Sort(took)
 		median, most := took[rounds/2], took[rounds-1]
 		t.Logf("a collection while a reader spins: %v in the median of %d, %v at most", median, rounds, most)
-		if most > never { // a loop that cannot be preempted holds it for ever
-			t.Fatalf("a collection took %v", most)
-		}
-		if median <= promised {
+		if median <= promised && most <= never { // a loop that cannot be preempted holds it for ever
 			return
 		}
 		if batch == batches {
-			t.Fatalf("a collection takes %v in the median, %v is promised", median, promised)
+			t.Fatalf("a collection takes %v in the median, %v is promised, and %v at most", median, promised, most)
 		}
 	}
 }
