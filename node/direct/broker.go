@@ -76,6 +76,7 @@ type Counts struct {
 	Died     uint64 `json:"died_total"`
 	Cut      uint64 `json:"cut_total"`
 	Adopted  uint64 `json:"adopted_total"`
+	Released uint64 `json:"lanes_released_total"` // whose writer died
 	LostMsgs uint64 `json:"messages_given_up_total"`
 }
 
