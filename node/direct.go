@@ -39,7 +39,7 @@ func newDirectNode(o hostOptions, s *socket, a *agent.Agent, self id.Principal) 
 	if cfg.Socket == "" {
 		cfg.Socket = o.attach
 	}
-	if d.broker, err = direct.New(cfg, direct.Deps{Dir: dir, Programs: o.conf.Programs, Record: d.record, Log: o.log}); err != nil {
+	if d.broker, err = direct.New(cfg, direct.Deps{Dir: dir, Programs: o.conf.Programs, Record: d.trail.Record, Noticed: d.happenings.add, Log: o.log}); err != nil {
 		return nil, errors.Join(err, d.trail.Close())
 	}
 	if err := d.makeBridge(o.conf.Bridge, s); err != nil {

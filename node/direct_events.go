@@ -22,12 +22,7 @@ var happeningKinds = map[direct.EventKind]twin.EventKind{
 	"path_blocked": twin.EventPathBlocked, "path_cleared": twin.EventPathCleared, "path_lost": twin.EventPathLost, "path_forged": twin.EventPathForged,
 }
 
-// record writes an event to the trail, and keeps it for the map.
-func (d *directNode) record(e direct.Event) error {
-	d.happenings.add(e)
-	return d.trail.Record(e)
-}
-
+// add keeps an event for the map.
 func (h *happenings) add(e direct.Event) {
 	kind, ok := happeningKinds[e.Kind]
 	if !ok {

@@ -117,7 +117,7 @@ func (d *directNode) series(s *admin.DirectSeries) {
 		return // the next scrape has them
 	}
 	if c, err := d.broker.Count(ctx); err == nil {
-		s.Counts.Add(admin.DirectCounts{Attached: c.Attached, Refused: c.Refused, Died: c.Died, Cut: c.Cut, Adopted: c.Adopted, GivenUp: c.LostMsgs, Held: c.Held, Ended: c.Ended})
+		s.Counts.Add(admin.DirectCounts{Attached: c.Attached, Refused: c.Refused, Died: c.Died, Cut: c.Cut, Adopted: c.Adopted, GivenUp: c.LostMsgs, Released: c.Released, Held: c.Held, Ended: c.Ended})
 	}
 	for _, r := range rings {
 		writer := r.Writer.Service

@@ -20,11 +20,12 @@ type DirectSeries struct {
 
 // DirectCounts is what happened to the ends of channels since the start.
 type DirectCounts struct {
-	Attached, Refused, Died, Cut, Adopted, GivenUp, Held, Ended uint64
+	Attached, Refused, Died, Cut, Adopted, GivenUp, Released, Held, Ended uint64
 }
 
 // Add adds another direct node of the process.
 func (c *DirectCounts) Add(o DirectCounts) {
+	c.Released += o.Released
 	c.Attached, c.Refused, c.Died, c.Cut, c.Adopted, c.GivenUp = c.Attached+o.Attached, c.Refused+o.Refused, c.Died+o.Died, c.Cut+o.Cut, c.Adopted+o.Adopted, c.GivenUp+o.GivenUp
 	c.Held, c.Ended = c.Held+o.Held, c.Ended+o.Ended
 }
@@ -69,8 +70,8 @@ type directDescs struct {
 	path, omitted, latency         *prometheus.Desc
 	unsent, dropped, tooLong       *prometheus.Desc
 
-	attached, refused, died, cut, adopted, givenUp *prometheus.Desc
-	held, ended                                    *prometheus.Desc
+	attached, refused, died, cut, adopted, givenUp, released *prometheus.Desc
+	held, ended                                              *prometheus.Desc
 }
 
 func newDirectDescs() directDescs {
@@ -100,6 +101,7 @@ func newDirectDescs() directDescs {
 		cut:      desc("direct_cut_total", "Ends and pairs that were cut by decision."),
 		adopted:  desc("direct_adopted_total", "Rings of an earlier direct node that go on."),
 		givenUp:  desc("direct_given_up_messages_total", "Messages of orders whose reader is gone and that nobody will read."),
+		released: desc("direct_released_lanes_total", "Lanes that ended because their writer died."),
 		held:     desc("direct_held_total", "Processes that still had a ring when their time to let go after a cut was up."),
 		ended:    desc("direct_ended_total", "Processes that were ended for that."),
 		path:     desc("path_info", "1, with how a channel goes to or from another host: udp, multicast, or quic where no datagram gets through.", append(path, "path")...),
@@ -109,7 +111,7 @@ func newDirectDescs() directDescs {
 
 func (d *directDescs) all() []*prometheus.Desc {
 	return []*prometheus.Desc{d.written, d.full, d.unseen, d.read, d.lost, d.lag, d.carried, d.gone, d.repaired, d.wrong, d.path, d.omitted,
-		d.latency, d.unsent, d.dropped, d.tooLong, d.attached, d.refused, d.died, d.cut, d.adopted, d.givenUp, d.held, d.ended}
+		d.latency, d.unsent, d.dropped, d.tooLong, d.attached, d.refused, d.died, d.cut, d.adopted, d.givenUp, d.released, d.held, d.ended}
 }
 
 // collect adds up what has the same labels, as two programs of one service have.
@@ -170,6 +172,7 @@ func (d *directDescs) collect(ch chan<- prometheus.Metric, s DirectSeries) {
 	counter(ch, d.cut, c.Cut)
 	counter(ch, d.adopted, c.Adopted)
 	counter(ch, d.givenUp, c.GivenUp)
+	counter(ch, d.released, c.Released)
 	counter(ch, d.held, c.Held)
 	counter(ch, d.ended, c.Ended)
 	gauge(ch, d.omitted, float64(omitted))

@@ -11,7 +11,7 @@ func TestRingsAndPathsHaveSeries(t *testing.T) {
 			Rings:   []RingSeries{{"md", "feed", 10, 1, 2}, {"md", "feed", 5, 0, 0}},
 			Readers: []ReaderSeries{{"md", "feed", "a", 7, 1, 3, []uint64{0, 0, 0, 0, 0, 0, 0, 2}}, {"md", "feed", "a", 7, 1, 9, []uint64{0, 0, 0, 0, 0, 0, 0, 1, 4}}, {"md", "feed", "b", 1, 0, 0, nil}},
 			Sockets: []SocketSeries{{"md", "", "to", 1, 2, 3}, {"md", "", "to", 1, 0, 0}},
-			Counts:  DirectCounts{6, 5, 4, 3, 2, 1, 8, 9},
+			Counts:  DirectCounts{6, 5, 4, 3, 2, 1, 7, 8, 9},
 			Paths:   []PathSeries{{"md", "feed", "host-2", "to", "udp", 15, 4, 3, 2}},
 		}
 	}}
@@ -29,6 +29,7 @@ func TestRingsAndPathsHaveSeries(t *testing.T) {
 		"fire_path_unsent_datagrams_total": {socket, 2}, "fire_path_dropped_datagrams_total": {socket, 2}, "fire_path_cut_datagrams_total": {socket, 3},
 		"fire_direct_attached_total": {nil, 6}, "fire_direct_refused_total": {nil, 5}, "fire_direct_died_total": {nil, 4}, "fire_direct_cut_total": {nil, 3},
 		"fire_direct_adopted_total": {nil, 2}, "fire_direct_given_up_messages_total": {nil, 1}, "fire_direct_held_total": {nil, 8}, "fire_direct_ended_total": {nil, 9},
+		"fire_direct_released_lanes_total": {nil, 7},
 	} {
 		m := value(t, f[name], c.labels...)
 		if got := m.GetCounter().GetValue() + m.GetGauge().GetValue(); got != c.want {

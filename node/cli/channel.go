@@ -26,7 +26,7 @@ func channelVerb() *verb {
 					{"fire channel ls", "every channel of the floor"},
 					{"fire channel ls -o json", "the same for programs (fire.channels/v1)"},
 				},
-				run: asking(channelList),
+				run: askingDirect(channelList),
 			},
 			{
 				name: "events", brief: "list what happened to the channels of this host, newest last", most: 1, args: "[CHANNEL]",
@@ -39,7 +39,7 @@ func channelVerb() *verb {
 					{"fire channel events orders --kind died,cut,lost", "what went wrong with one channel"},
 					{"fire channel events --last 0 -o jsonl", "all, for programs (fire.channel.events/v1)"},
 				},
-				run: asking(channelEvents),
+				run: askingDirect(channelEvents),
 			},
 			{
 				name: "paths", brief: "list what comes from and goes to other hosts", most: 1, args: "[CHANNEL]",
@@ -49,7 +49,7 @@ func channelVerb() *verb {
 					{"fire channel paths", "all"},
 					{"fire channel paths md-nyse -o json", "one channel, for programs (fire.channel.paths/v1)"},
 				},
-				run: asking(channelPaths),
+				run: askingDirect(channelPaths),
 			},
 			{
 				name: "revoke", brief: "cut a channel on this host, or one service on it", args: "CHANNEL [SERVICE]", least: 1, most: 2,
@@ -62,7 +62,7 @@ func channelVerb() *verb {
 					{"fire channel revoke orders strategy-b", "one service"},
 					{"fire channel revoke --undo md-nyse", "lift it"},
 				},
-				run: asking(channelRevoke),
+				run: askingDirect(channelRevoke),
 			},
 			{
 				name: "try", brief: "print whether a service may attach, and the rule that decides", args: "CHANNEL SERVICE", least: 2, most: 2,
@@ -73,7 +73,7 @@ func channelVerb() *verb {
 					{"fire channel try md-nyse market-data", "may it publish?"},
 					{"fire channel try md-nyse strategy-a --side subscribe", "may it read?"},
 				},
-				run: asking(channelTry),
+				run: askingDirect(channelTry),
 			},
 			{
 				name: "publish", brief: "attach as a publisher and send lines", args: "CHANNEL", least: 1, most: 1,

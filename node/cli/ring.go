@@ -25,13 +25,13 @@ func ringVerb() *verb {
 				examples: []example{
 					{"fire ring ls", "who is attached to what"},
 					{"fire ring ls -o wide", "with processes, users and epochs"},
-					{"fire ring ls -o json", "the same for programs (fire.rings/v1)"},
+					{"fire ring ls -o json", "the same for programs (fire.rings/v2)"},
 				},
-				run: asking(ringList),
+				run: askingDirect(ringList),
 			},
 			{
 				name: "stat", brief: "show the counters of rings", args: "[CHANNEL]", most: 1,
-				about: `FULL counts messages that a lane refused since a reader was that far behind; LOST those that a broadcast's reader was too slow for. The latencies are of one message in 1,024 and of those that follow a wake, from its publication to its reading, as upper bounds within a factor of two. UNSEEN are messages that the audit came too late for. With --every the figures are of each interval. The counters live in the rings: --offline reads them there, through the descriptors of the programs that hold them, when the direct node is stopped, hangs or is gone; it shows processes in place of services, and only those that this user may look into.`,
+				about: `FULL counts messages that a lane refused since a reader was that far behind; LOST those that a broadcast's reader was too slow for. The latencies are of one message in 1,024 and of those that follow a wake, from its publication to its reading, as upper bounds within a factor of two. UNSEEN are messages that the audit came too late for. DIED counts the lanes of the channel that went with their writer: what it had published is read to the end, what it had begun is dropped, and nothing has to be unblocked. With --every the figures are of each interval. The counters live in the rings: --offline reads them there, through the descriptors of the programs that hold them, when the direct node is stopped, hangs or is gone; it shows processes in place of services, and only those that this user may look into.`,
 				flags: askFlags(node,
 					flag{name: "every", kind: kindDuration, value: "TIME", def: "0s", brief: "print the difference again and again, until interrupted"},
 					flag{name: "offline", kind: kindBool, brief: "ask nobody: read the rings that programs of this host hold"},
@@ -45,7 +45,7 @@ func ringVerb() *verb {
 					if c.bool("offline") {
 						return ringFound(c)
 					}
-					return asking(ringStat)(ctx, c)
+					return askingDirect(ringStat)(ctx, c)
 				},
 			},
 			{
@@ -58,7 +58,7 @@ func ringVerb() *verb {
 					{"fire ring tail md-nyse", "until interrupted"},
 					{"fire ring tail 3 --count 10 -o jsonl", "ten messages for a program (fire.ring.tail/v1)"},
 				},
-				run: asking(ringTail),
+				run: askingDirect(ringTail),
 			},
 		},
 	}
@@ -114,7 +114,7 @@ func ringList(ctx context.Context, c *call, a *admin.Client) error {
 		return err
 	}
 	if o := c.string("output"); o == "json" || o == "jsonl" {
-		return printList(c, "fire.rings/v1", all, nil, "")
+		return printList(c, "fire.rings/v2", all, nil, "")
 	}
 	return printList(c, "", ringLines(all), []column[ringLine]{
 		{head: "RING", right: true, cell: func(l ringLine) string { return fmt.Sprint(l.Value.Link) }},
@@ -149,6 +149,7 @@ var ringStatColumns = []column[ringLine]{
 	{head: "PADDING", right: true, wide: true, cell: func(l ringLine) string { return showCount(l.Value.Stat.PaddingLines) }},
 	{head: "DIGESTED", right: true, wide: true, cell: func(l ringLine) string { return showCount(l.Value.Digested) }},
 	{head: "UNSEEN", right: true, cell: func(l ringLine) string { return showCount(l.Value.Unseen) }},
+	{head: "DIED", right: true, cell: func(l ringLine) string { return showCount(l.Value.Released) }},
 	{head: "READER", cell: func(l ringLine) string { return l.of(func(r *direct.RingReader) string { return r.Service }) }},
 	{head: "READ", right: true, cell: func(l ringLine) string {
 		return l.of(func(r *direct.RingReader) string { return showCount(r.Stat.Messages) })
@@ -181,7 +182,12 @@ func ringStat(ctx context.Context, c *call, a *admin.Client) error {
 	}
 	every := c.duration("every")
 	if every <= 0 {
-		return c.printRingStat(before)
+		states, err := admin.AskDirect[[]direct.At[direct.ChannelState]](ctx, a, "channels", url.Values{"node": {c.string("node")}})
+		if err == nil {
+			err = c.printRingStat(before)
+			c.sayReleased(states)
+		}
+		return err
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -205,9 +211,19 @@ func ringStat(ctx context.Context, c *call, a *admin.Client) error {
 
 func (c *call) printRingStat(all []direct.At[direct.Ring]) error {
 	if o := c.string("output"); o == "json" || o == "jsonl" {
-		return printList(c, "fire.ring.stat/v1", all, nil, "")
+		return printList(c, "fire.ring.stat/v2", all, nil, "")
 	}
 	return printList(c, "", ringLines(all), ringStatColumns, noRings)
+}
+
+// sayReleased tells of lanes that died and left no ring behind to be listed with.
+func (c *call) sayReleased(states []direct.At[direct.ChannelState]) {
+	for _, s := range states {
+		if n := s.Value.Counts.Released; n > 0 && s.Value.Rings == 0 {
+			c.say("%s: %d %s of channel %s died with the writer, and no ring is there now; `fire channel events %s` says whose", s.Node, n,
+				plural(int(min(n, 1<<30)), "lane", "lanes"), s.Value.Name, s.Value.Name)
+		}
+	}
 }
 
 // tailRound bounds one question of ring tail: what comes is printed at least so often.

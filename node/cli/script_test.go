@@ -5,6 +5,7 @@ import (
 	stdflag "flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"os/signal"
@@ -63,6 +64,8 @@ func TestScripts(t *testing.T) {
 			"floor":   writeFloor,
 			"until":   until,
 			"hang":    hang,
+			"ended":   endedSocket,
+			"mute":    muteSocket,
 			"steady":  steady,
 		},
 	})
@@ -116,15 +119,15 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("fire %s never shows %s", strings.Join(args[1:], " "), args[0])
 }
 
-// serveMesh answers as a mesh would, on the socket where fire looks: mesh [broken].
+// serveMesh answers as a mesh would, on the socket where fire looks: mesh [broken|direct].
 func serveMesh(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
-		ts.Fatalf("usage: mesh [broken]")
+		ts.Fatalf("usage: mesh [broken|direct]")
 	}
 	broken := len(args) == 1 && args[0] == "broken"
 	cfg := admin.Default()
 	cfg.Socket = filepath.Join(ts.Getenv("FIRE_RUNTIME_DIR"), "h1.sock")
-	f := fakeMesh{broken: broken}
+	f := fakeMesh{broken: broken, direct: len(args) == 1 && args[0] == "direct"}
 	s, err := admin.Listen(context.Background(), cfg, f, f, f, slog.New(slog.DiscardHandler))
 	ts.Check(err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -136,6 +139,28 @@ func serveMesh(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Logf("admin server: %v", err)
 		}
 	})
+}
+
+// endedSocket leaves the socket of a process that was killed: ended NAME.
+func endedSocket(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: ended NAME")
+	}
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(ts.Getenv("FIRE_RUNTIME_DIR"), args[0]+".sock"), Net: "unix"})
+	ts.Check(err)
+	ln.SetUnlinkOnClose(false)
+	ts.Check(ln.Close())
+}
+
+// muteSocket is a process that takes connections and answers nothing: mute NAME.
+func muteSocket(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: mute NAME")
+	}
+	path := filepath.Join(ts.Getenv("FIRE_RUNTIME_DIR"), args[0]+".sock")
+	ln, err := net.Listen("unix", path)
+	ts.Check(err)
+	ts.Defer(func() { ln.Close() })
 }
 
 // writeMeter leaves a meter page as a process does that hangs.
@@ -204,7 +229,7 @@ func hang(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // fakeMesh answers every question of the admin API with fixed facts.
-type fakeMesh struct{ broken bool }
+type fakeMesh struct{ broken, direct bool }
 
 var then = time.Date(2030, 3, 1, 9, 30, 0, 0, time.UTC)
 
@@ -342,7 +367,10 @@ func (f fakeMesh) Flows(context.Context) ([]admin.Flow, error) {
 	return []admin.Flow{{ID: "01", Side: "out", Src: "strategy-a", Dst: "orders", Peer: "h2", Protocol: "fix", Since: time.Now().Add(-90 * time.Minute), BytesOut: 1_200_000, BytesIn: 900}}, nil
 }
 
-func (f fakeMesh) Direct(context.Context, string, url.Values) (any, error) {
+func (f fakeMesh) Direct(_ context.Context, what string, _ url.Values) (any, error) {
+	if f.direct {
+		return fakeDirect(what)
+	}
 	return nil, reason.New(reason.DirectUnreachable, "this process has no direct role")
 }
 

@@ -26,8 +26,11 @@ type Deps struct {
 	// Record takes an event into the audit trail, in order, before what it tells of takes
 	// effect. An error refuses what it would have told of. It must not wait long.
 	Record func(Event) error
-	Log    *slog.Logger
-	Now    func() time.Time // nil: time.Now
+	// Noticed hears of what happens anyway (a death, a cut, what was lost), once and when it
+	// happens, whether or not the trail takes it. It must not wait. nil: nobody does.
+	Noticed func(Event)
+	Log     *slog.Logger
+	Now     func() time.Time // nil: time.Now
 }
 
 // Broker is the direct node: it lets programs attach, and governs what they hold.
@@ -75,6 +78,7 @@ type Counts struct {
 	Died     uint64 `json:"died_total"`
 	Cut      uint64 `json:"cut_total"`
 	Adopted  uint64 `json:"adopted_total"`
+	Released uint64 `json:"lanes_released_total"` // whose writer died
 	LostMsgs uint64 `json:"messages_given_up_total"`
 	Held     uint64 `json:"held_total"`  // processes that still had a ring when their time to let go was up
 	Ended    uint64 `json:"ended_total"` // and were ended for it
@@ -322,6 +326,9 @@ func (b *Broker) record(e Event) error {
 // tell records what happens anyway. What the trail does not take now it gets later.
 func (b *Broker) tell(e Event) {
 	e = b.stamped(e)
+	if b.deps.Noticed != nil {
+		b.deps.Noticed(e)
+	}
 	err := b.catchUp()
 	if err == nil {
 		if err = b.deps.Record(e); err == nil {

@@ -578,6 +578,9 @@ func (b *Broker) endLane(l *lane, s shm.State, code reason.Code) {
 	b.memory -= l.bytes
 	b.wanting = true
 	if !l.ended {
+		if s == shm.Orphaned {
+			b.count(g.name, func(c *Counts) { c.Released++ })
+		}
 		l.shut(s, code)
 	}
 	for _, r := range l.readings {

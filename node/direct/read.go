@@ -26,6 +26,7 @@ type Ring struct {
 	Created  time.Time          `json:"created"`
 	Stat     shm.WriterStat     `json:"stat"`
 	Readers  []RingReader       `json:"readers"`
+	Released uint64             `json:"lanes_released_total"` // of its channel, since their writers died
 	Audit    policy.AuditMode   `json:"audit"`
 	Digested uint64             `json:"digested_total"`
 	Unseen   uint64             `json:"unseen_total"` // messages that the audit came too late for
@@ -75,7 +76,11 @@ func (b *Broker) Rings(ctx context.Context) ([]Ring, error) {
 		for _, name := range slices.Sorted(maps.Keys(b.channels)) {
 			g := b.channels[name]
 			for _, link := range slices.Sorted(maps.Keys(g.lanes)) {
-				out = append(out, g.ring(g.lanes[link]))
+				r := g.ring(g.lanes[link])
+				if c := b.byChannel[name]; c != nil {
+					r.Released = c.Released
+				}
+				out = append(out, r)
 			}
 		}
 	})
@@ -293,6 +298,7 @@ func Since(before, now []At[Ring]) []At[Ring] {
 		r.Stat = r.Stat.Since(old.Stat)
 		r.Digested -= min(r.Digested, old.Digested)
 		r.Unseen -= min(r.Unseen, old.Unseen)
+		r.Released -= min(r.Released, old.Released)
 		r.Readers = slices.Clone(r.Readers)
 		for j := range r.Readers {
 			x := &r.Readers[j]

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -114,11 +115,18 @@ func (t *Trail) Record(e Event) error {
 	}
 	t.bytes += int64(len(line))
 	t.dirty = true
+	t.remember(e)
+	return nil
+}
+
+// remember keeps an event to be shown. Digests, of which each lane has one a second, make room
+// before anything else.
+func (t *Trail) remember(e Event) {
 	if len(t.last) == trailLast {
-		t.last = append(t.last[:0], t.last[1:]...)
+		oldest := max(0, slices.IndexFunc(t.last, func(e Event) bool { return e.Kind == Digest }))
+		t.last = slices.Delete(t.last, oldest, oldest+1)
 	}
 	t.last = append(t.last, e)
-	return nil
 }
 
 // mend cuts the part of a line that was written before the disk was full.

@@ -28,9 +28,10 @@ type node struct {
 	gone   map[string]bool // revoked services
 	unset  map[string]bool // services that are placed elsewhere
 
-	mu    sync.Mutex
-	trail []Event
-	full  error // what Record answers
+	mu      sync.Mutex
+	trail   []Event
+	noticed []Event
+	full    error // what Record answers
 }
 
 func me(t testing.TB) string {
@@ -74,7 +75,7 @@ func newNode(t *testing.T) *node {
 func (n *node) start(cfg Config) {
 	n.t.Helper()
 	b, err := New(cfg, Deps{Programs: programs(n.t, "publisher", "second", "subscriber", "other", "stranger"), Record: n.record,
-		Log: quiet()})
+		Noticed: n.notice, Log: quiet()})
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -106,6 +107,12 @@ func (n *node) stop() {
 	case <-time.After(10 * time.Second):
 		n.t.Error("the broker does not stop")
 	}
+}
+
+func (n *node) notice(e Event) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.noticed = append(n.noticed, e)
 }
 
 func (n *node) record(e Event) error {

@@ -107,7 +107,7 @@ func directIsSeen(t *testing.T, dir string) {
 			t.Errorf("%s is over %s", name, e.Protocol)
 		}
 	}
-	rings := jsonOf[[]direct.At[direct.Ring]](t, must(t, dir, "ring", "ls", "-o", "json"), "fire.rings/v1")
+	rings := jsonOf[[]direct.At[direct.Ring]](t, must(t, dir, "ring", "ls", "-o", "json"), "fire.rings/v2")
 	far := 0
 	rings = slices.DeleteFunc(rings, func(r direct.At[direct.Ring]) bool {
 		if !r.Value.Writer.Far {
@@ -153,7 +153,7 @@ func directIsSeen(t *testing.T, dir string) {
 		t.Errorf("channel ls:\n%s", out)
 	}
 	reads := func() bool {
-		r := jsonOf[[]direct.At[direct.Ring]](t, must(t, dir, "ring", "stat", "ticks", "--node", "host-b", "-o", "json"), "fire.ring.stat/v1")[0].Value
+		r := jsonOf[[]direct.At[direct.Ring]](t, must(t, dir, "ring", "stat", "ticks", "--node", "host-b", "-o", "json"), "fire.ring.stat/v2")[0].Value
 		return slices.ContainsFunc(r.Readers, func(x direct.RingReader) bool { return x.Service == "strategy-c" && x.State == "reading" })
 	}
 	if reads() {

@@ -95,6 +95,17 @@
 // and reports the messages lost, first to last. Since intent moves seldom, looking costs a
 // load from the reader's own cache. A new reader begins at the mark, too.
 //
+// A reader that is stopped, by a signal or a debugger, is one that is slow. Its lane's writer
+// is told Full, which takes no longer than any Offer, and counts it; nobody sets the lane
+// free but the reader, or who governs it. When it goes on it reads what is there, all of it.
+// Other lanes and other readers know nothing of it; a broadcast passes it and it hears its gap.
+//
+// # Pages
+//
+// All pages of a ring exist before its writer has it (fallocate), and are swapped out no more
+// once somebody has locked them (Pin, mlock(2)): the broker does that for all, as long as its
+// process lives.
+//
 // # Sleeping
 //
 // The reader sets asleep, runs membarrier(GLOBAL_EXPEDITED), looks once more and waits on
@@ -125,6 +136,8 @@
 //     local, checked, used.
 //   - A hostile writer can waste its readers' time and hand them wrong bytes of its own
 //     ring, nothing else; a hostile reader can stall its lane and nothing else.
+//   - For a message no index is checked but by this package: a length that cannot be is an
+//     answer (ErrCorrupt, TooLong) and no panic. A test asks the compiler.
 //   - Nothing here allocates after attach, or makes a system call but to sleep or to wake.
 //
 // # Limits
@@ -141,7 +154,10 @@
 // Decisions: the gate is memory of its own, since a writer could unrevoke itself in
 // memory that it may write. A keyed sequence and no zeroing: zeroing the line behind
 // the reader costs a second transfer of each line. One lane per producer and no claim by
-// compare-and-swap: a producer that dies in the middle must stop nobody else. Publication
+// compare-and-swap: a producer that dies in the middle must stop nobody else. So nothing is
+// ever unblocked, and there is no counter of that: what a writer had begun when it died lies
+// behind its last published message, is seen by nobody and goes with the lane; who made the
+// gate sets it to 4 and counts the lane. Publication
 // by a plain store in assembly on amd64: Go's atomic store is XCHG there, which waits
 // until all earlier stores have left the core, and halves the throughput; the language
 // promises nothing for other processes either way, the instruction sets do. A doorbell is

@@ -27,7 +27,7 @@ type Reader struct {
 	messages uint64 // received and lost: the number of the next
 	bytes    uint64
 	err      error
-	copied   []byte // broadcast: the message that is being read
+	copied   *[MessageMax]byte // broadcast: the message that is being read
 
 	waiter Waiter
 	self   [1]*Reader // what waiter waits for
@@ -52,7 +52,7 @@ func OpenReader(data, cursor, gateFile *os.File) (*Reader, error) {
 		return nil, errors.Join(err, x.Close())
 	}
 	if r.info.Discipline == Broadcast {
-		x.copied = make([]byte, MessageMax)
+		x.copied = new([MessageMax]byte)
 		if x.pos, x.messages, err = r.readMark(); err != nil {
 			return nil, errors.Join(err, x.Close())
 		}
@@ -199,8 +199,10 @@ func (r *Reader) pollBroadcast(most int, each func(uint16, []byte)) (n int, gap 
 			return n, gap, err
 		}
 		length, lines, typ, flags, ok := r.header(line, r.pos)
-		if ok && flags&flagPad == 0 {
-			copy(r.copied[:length], unsafe.Slice((*byte)(unsafe.Add(line, offPayload)), length))
+		var p []byte
+		if ok && flags&flagPad == 0 && length <= MessageMax { // ok says the last, and the compiler does not know
+			p = r.copied[:length]
+			copy(p, unsafe.Slice((*byte)(unsafe.Add(line, offPayload)), length))
 		}
 		loadFence()
 		if ring.load(offIntent) > r.pos+ring.size { // it was being written over meanwhile
@@ -220,7 +222,7 @@ func (r *Reader) pollBroadcast(most int, each func(uint16, []byte)) (n int, gap 
 		r.messages++
 		r.bytes += length
 		n++
-		each(typ, r.copied[:length])
+		each(typ, p)
 	}
 	return n, gap, nil
 }

@@ -26,7 +26,7 @@ func OpenTail(data *os.File) (*Tail, error) {
 		return nil, err
 	}
 	t := &Tail{own: make([]uint64, cursorBytes/8)}
-	t.reader.ring, t.reader.copied = r, make([]byte, MessageMax)
+	t.reader.ring, t.reader.copied = r, new([MessageMax]byte)
 	t.reader.own = memory{base: unsafe.Pointer(unsafe.SliceData(t.own))}
 	if t.reader.pos, t.reader.messages, err = r.readMark(); err != nil {
 		return nil, errors.Join(err, r.unmap())

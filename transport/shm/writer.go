@@ -43,6 +43,7 @@ type Writer struct {
 	claimed  unsafe.Pointer // nil: no claim
 	claimLen uint64
 	rings    byte // what doorbells are rung with
+	left     told // the readers of the message before
 
 	readers atomic.Pointer[[]*Peer]
 
@@ -164,9 +165,11 @@ func (w *Writer) RemoveReader(c *Peer) {
 	w.reap()
 }
 
-// reap unmaps the cursors that the writing goroutine has left behind.
+// reap unmaps the cursors that the writing goroutine has left behind: the count of messages is
+// stored behind all that it has read for the message before.
 func (w *Writer) reap() {
 	messages := w.ring.load(offWritten + 8*countMessages)
+	w.left.hear()
 	w.retired = slices.DeleteFunc(w.retired, func(r retired) bool { return messages >= r.at+2 && r.cursor.close() == nil })
 }
 
@@ -256,8 +259,10 @@ func (w *Writer) publish(line unsafe.Pointer, n uint64, typ uint16) {
 	w.pos += linesOf(n)
 	w.messages++
 	w.bytes += n
-	// What follows is for those who look; nobody decides by it.
-	w.counts[countMessages], w.counts[countBytes], w.counts[countPosition] = w.messages, w.bytes, w.pos
+	// What follows is for those who look; only reap decides by it.
+	w.counts[countBytes], w.counts[countPosition] = w.bytes, w.pos
+	w.left.say()
+	storeRelease(&w.counts[countMessages], w.messages) // behind the readers of the message before: see reap
 	for _, c := range *w.readers.Load() {
 		if atomic.LoadUint32(c.asleep) != 0 {
 			w.sampleAt = w.messages
