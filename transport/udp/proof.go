@@ -148,6 +148,7 @@ func (s *Sender) proofCounter() uint64 {
 // doubt is the receiver's side: what the sender has signed, and what was handed over since.
 type doubt struct {
 	signed checkpoint // the newest; at first where the sender said to begin
+	order  uint64     // of the newest, as order says; 0: none has come
 	hash   hash.Hash
 	chain  [chainBytes]byte
 	at     uint64 // chain is of the packets before; valid while known
@@ -234,7 +235,7 @@ func (r *Receiver) check(now int64, body []byte, late bool) Verdict {
 	switch {
 	case r.cfg.Check == nil || !ok:
 		return Unexpected
-	case c.counter < d.signed.counter || c.counter == d.signed.counter && c.counter > 0:
+	case r.order(&c) <= d.order:
 		if late {
 			return Repeated // somebody plays it again
 		}
@@ -254,7 +255,7 @@ func (r *Receiver) check(now int64, body []byte, late bool) Verdict {
 		r.opener.window.reset(c.counter)
 		r.forged = r.forged || d.leaps >= badProofsMax
 	}
-	d.signed = c
+	d.signed, d.order = c, r.order(&c)
 	r.heard, r.beat, r.beatHere = now, c.heartbeat, now
 	r.statusAt = min(r.statusAt, now+proofStatus)
 	r.stats.Proved++
@@ -272,6 +273,15 @@ func (r *Receiver) check(now int64, body []byte, late bool) Verdict {
 	r.drain(now)
 	r.after(now)
 	return Opened
+}
+
+// order is by which counter a checkpoint is newer than another. A member can seal an old one
+// anew, so in a group it is the counter that is signed.
+func (r *Receiver) order(c *checkpoint) uint64 {
+	if r.cfg.Group {
+		return c.counter + 1
+	}
+	return r.opener.counter + 1
 }
 
 // proofStatus is how soon a checkpoint is answered: its time measures the way.

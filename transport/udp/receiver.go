@@ -88,6 +88,7 @@ type Receiver struct {
 	heard    int64
 	beat     heartbeat
 	beatHere int64
+	beatOf   uint64 // counter of the datagram that has brought it
 	statusAt int64
 	told     uint64 // next in the last status
 	blocked  bool
@@ -202,8 +203,8 @@ func (r *Receiver) opened(now int64, line int, typ uint8, body []byte) Verdict {
 			return Opened
 		}
 		r.heard = now
-		if h.next >= r.beat.next { // else it was overtaken
-			r.beat, r.beatHere = h, now
+		if c := r.opener.counter; c >= r.beatOf { // else it was overtaken
+			r.beat, r.beatHere, r.beatOf = h, now, c
 		}
 		if typ == typeBye {
 			r.end = ending{true, max(r.end.next, h.next)}

@@ -136,6 +136,7 @@ type opener struct {
 	given              bool
 	window             replay
 	nonce              [12]byte
+	counter            uint64              // of the datagram that was opened last
 	far                [aheadMost + 1]*key // by generations beyond now, from 2 on, once one was asked for
 }
 
@@ -178,6 +179,7 @@ func (o *opener) open(now int64, b []byte) (typ uint8, payload []byte, v Verdict
 	if err != nil {
 		return 0, nil, Forged
 	}
+	o.counter = h.counter
 	if !o.window.fresh(h.counter) {
 		return h.typ, payload, Repeated
 	}
