@@ -441,18 +441,20 @@ func (s *Sender) nak(now int64, p *Peer, body []byte) Verdict {
 		t, again, pause = s.group, &s.repairs, repairAgainGroup
 	}
 	again.turn(now, pause)
-	left := repairsPerNakMax
+	again.looks = int(s.mask) + 1 // an honest one asks for each packet once
+	left, vain := repairsPerNakMax, false
 	for i := range n {
 		sp := spanAt(body, i)
 		if sp.first >= s.sent {
 			continue
 		}
-		for q := sp.first; q < min(sp.first+uint64(sp.count), s.sent) && left > 0; q++ {
-			if q < s.oldest {
-				s.stats.Unrepaired++
-				left--
-				continue
-			}
+		first, end := sp.first, min(sp.first+uint64(sp.count), s.sent)
+		if first < s.oldest {
+			vain = true
+			s.stats.Unrepaired += min(end, s.oldest) - first
+			first = s.oldest
+		}
+		for q := first; q < end && left > 0 && again.looks > 0; q++ {
 			if !again.take(q & s.mask) {
 				continue
 			}
@@ -460,11 +462,28 @@ func (s *Sender) nak(now int64, p *Peer, body []byte) Verdict {
 			s.stats.Repaired++
 			s.transmit(now, t, q)
 		}
-		if sp.first < s.oldest { // it cannot know that it asks in vain
-			s.beat(now, false)
-		}
+	}
+	if vain {
+		s.inVain(now, p)
 	}
 	return Opened
+}
+
+// inVain tells a receiver, and no other, that what it asks for is kept no more. A group believes
+// only what is signed.
+func (s *Sender) inVain(now int64, p *Peer) {
+	if s.cfg.Prove != nil {
+		s.proof.due = min(s.proof.due, now+proofWithin)
+		return
+	}
+	h := s.stand(now)
+	s.stats.Heartbeats++
+	s.plain = h.append(s.plain[:0])
+	t := p.target
+	if s.group != nil {
+		t = s.group
+	}
+	s.emit(now, t, typeHeartbeat, s.plain)
 }
 
 func (s *Sender) recountStrangers() {
