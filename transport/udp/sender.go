@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -165,6 +166,9 @@ func NewSender(cfg SenderConfig, out Out) (*Sender, error) {
 	s.slots = make([]byte, cfg.Window*s.room)
 	s.kept = make([]uint16, cfg.Window)
 	s.repairs = newRepairs(cfg.Window)
+	if cfg.Prove != nil {
+		s.proof.hash, s.proof.before = sha256.New(), make([][chainBytes]byte, cfg.Window)
+	}
 	s.gate = forever
 	return s, nil
 }
@@ -208,10 +212,10 @@ func (s *Sender) Join(now int64, c PeerConfig) (p *Peer, packet, message uint64,
 		}
 	}
 	s.close(now) // it begins with a packet of its own
-	packet, message, p.chain = s.next, s.message, s.proof.chain
+	packet, message = s.next, s.message
 	if at := s.snapshot - 1; s.snapshot > 0 && at >= s.oldest {
 		head, _, _ := parseData(s.slot(at))
-		packet, message, p.chain = at, head.message, s.proof.snapshot
+		packet, message = at, head.message
 	}
 	if c.Resume {
 		if c.At < s.oldest || c.At > s.next {
@@ -222,7 +226,7 @@ func (s *Sender) Join(now int64, c PeerConfig) (p *Peer, packet, message uint64,
 			message = head.message
 		}
 	}
-	p.next = packet
+	p.next, p.chain = packet, s.chainBefore(packet)
 	s.peers = append(s.peers, p)
 	s.recount()
 	s.recountStrangers()
@@ -247,7 +251,8 @@ func (s *Sender) Leave(p *Peer) {
 	s.recountStrangers()
 }
 
-// Offer takes one message. It leaves with its packet: when that is full, or at Flush.
+// Offer takes one message. It leaves with its packet: when that is full, at Flush, or before a
+// checkpoint.
 func (s *Sender) Offer(now int64, typ uint16, b []byte) Result {
 	need := frameHeadBytes + len(b)
 	switch {
@@ -262,7 +267,7 @@ func (s *Sender) Offer(now int64, typ uint16, b []byte) Result {
 	}
 	if typ == s.cfg.SnapshotType && typ != 0 {
 		s.close(now) // a snapshot begins a packet
-		s.snapshot, s.proof.snapshot = s.next+1, s.proof.chain
+		s.snapshot = s.next + 1
 	}
 	s.stats.Messages++
 	if need <= s.room-dataHeadBytes {
