@@ -54,7 +54,9 @@
 // the checkpoint that says so, too. Counters mean nothing there, since any member can use them up:
 // repeats are told by their packet and by what is signed. Of packets between a gap and the next
 // signed place none can be proved. A member can always end the stream for others, by being found out.
-// A group's key is asked for when half of its datagrams are left (Stale).
+// A group's key is asked for when half of its datagrams are left (Stale). Receivers may hold the
+// next one for as long as it takes to give it to all: the last one ends keysOverlap after the
+// next was used.
 //
 // # Repair and flow
 //

@@ -272,6 +272,7 @@ func (r *Receiver) check(now int64, body []byte, late bool) Verdict {
 	d.signed, d.order = c, r.order(&c)
 	d.messages = max(d.messages, c.message)
 	r.met = true
+	r.opener.used(now)
 	r.heard, r.beat, r.beatHere = now, c.heartbeat, now
 	r.statusAt = min(r.statusAt, now+proofStatus)
 	r.stats.Proved++

@@ -176,6 +176,9 @@ func (r *Receiver) Input(now int64, line int, datagram []byte) Verdict {
 	typ, body, v := r.opener.open(now, datagram)
 	switch {
 	case v == Opened:
+		if r.cfg.Group && r.cfg.Check == nil {
+			r.opener.used(now)
+		}
 		v = r.opened(now, line, typ, body)
 	case v == Repeated && r.cfg.Group && r.cfg.Check != nil:
 		v = r.again(now, line, typ, body)
