@@ -48,11 +48,15 @@
 // A group is sealed with an epoch's Secret that its sender makes and gives to each member.
 // When a member leaves, the rest get a new one; it knows nothing of that. Members could
 // forge each other's sender, and are found out by the signed checkpoints (proof.go): in a group
-// only what is signed moves a receiver beyond the packets that it has, ends the stream, and
-// sets a counter back that somebody has made up; and proofAhead packets are all that is
-// handed over without a signature. Of packets right after a gap, up to the next checkpoint, none
-// can be proved. A member can always end the stream for others, by being found out.
-// A group's key is asked for when half of its datagrams are left (Stale).
+// only what is signed moves a receiver beyond the packets that it has, tells messages to be
+// lost, ends the stream, and shows that the way is good; and proofAhead packets are all
+// that is handed over without a signature. A packet that says of messages to be lost waits for
+// the checkpoint that says so, too. Counters mean nothing there, since any member can use them up:
+// repeats are told by their packet and by what is signed. Of packets between a gap and the next
+// signed place none can be proved. A member can always end the stream for others, by being found out.
+// A group's key is asked for when half of its datagrams are left (Stale). Receivers may hold the
+// next one for as long as it takes to give it to all: the last one ends keysOverlap after the
+// next was used.
 //
 // # Repair and flow
 //
@@ -71,9 +75,10 @@
 //
 //   - Messages are handed over in the order of their offers, each once; between two stands
 //     nothing, or the exact gap.
-//   - Nothing that is not opened moves anything, also not the replay window.
+//   - Nothing that is not opened moves anything, also not the replay window; nothing that was
+//     overtaken sets anything back.
 //   - What a peer makes this end do is bounded: slots of Window packets, NAKs of 32 spans,
-//     256 repairs for one NAK, 16 derived keys for generations that nobody seals, badProofsMax
+//     256 repairs and a look at each slot for one NAK, 16 derived keys for generations that nobody seals, badProofsMax
 //     signatures that are none; and no receiver's NAKs cost another one its repairs.
 //   - Offer, Flush, Input and Tick allocate nothing, but for a new key and a signature.
 //   - A peer gets nothing but heartbeats until it has echoed the time of one: who names another's

@@ -150,3 +150,47 @@ func TestWindowBelowPacketsMostNeverHasRoom(t *testing.T) {
 		}
 	}
 }
+
+// TestOneNakCostsNoMoreThanTheWindow asks for all in every span, and for what is long gone.
+func TestOneNakCostsNoMoreThanTheWindow(t *testing.T) {
+	w := newWorld(t, 4)
+	x := w.sender(SenderConfig{Flow: FlowMax, Window: 256})
+	loud, other := x.join(1, nil), x.join(1, nil)
+	x.send(3000)
+	x.run(50 * time.Millisecond)
+	var gone, all []span
+	for range nakRangesMax {
+		gone, all = append(gone, span{0, 1}), append(all, span{x.s.oldest, 1 << 31})
+	}
+	before, others := x.s.Stats().Heartbeats, 0
+	to := w.at[other.at]
+	w.at[other.at] = func(line int, b []byte) { others++; to(line, b) }
+	x.s.nak(w.now, loud.peer, appendSpans(nil, gone))
+	x.w.run(time.Millisecond)
+	if n := x.s.Stats().Heartbeats - before; n != 1 || others > 0 {
+		t.Errorf("one NAK makes %d heartbeats, %d datagrams go to another receiver", n, others)
+	}
+	for range 3 {
+		x.s.nak(w.now, loud.peer, appendSpans(nil, all))
+		if left := loud.peer.repairs.looks; left < 0 {
+			t.Errorf("one NAK has %d more packets looked at than are kept", -left)
+		}
+	}
+}
+
+// TestNaksInVainKeepNobodyAStranger asks for what is gone faster than a newcomer can answer.
+func TestNaksInVainKeepNobodyAStranger(t *testing.T) {
+	w := newWorld(t, 4)
+	x := w.sender(SenderConfig{Flow: FlowMax, Window: 64})
+	loud := x.join(1, nil)
+	x.send(1000)
+	x.run(50 * time.Millisecond)
+	newcomer := x.join(1, nil)
+	for range 10_000 {
+		x.s.nak(w.now, loud.peer, appendSpans(nil, []span{{0, 1}}))
+		x.run(3 * time.Microsecond)
+	}
+	if !newcomer.peer.Met() {
+		t.Error("after 30 ms the newcomer is a stranger")
+	}
+}

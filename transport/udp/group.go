@@ -40,8 +40,8 @@ func (s *Sender) Epoch(now int64, epoch uint32, secret Secret) error {
 // Stale tells whether the epoch's key is due to be replaced.
 func (s *Sender) Stale(now int64) bool { return s.group != nil && s.group.sealer.stale(now) }
 
-// Epoch lets the receiver open what is sealed in the next epoch; the last one opens for a
-// while yet.
+// Epoch lets the receiver open what is sealed in the next epoch. The last one opens until
+// keysOverlap after the sender has used this one, which with Check a signature shows.
 func (r *Receiver) Epoch(now int64, epoch uint32, secret Secret) error {
 	k, err := newKey(secret, uint8(epoch))
 	if err != nil {

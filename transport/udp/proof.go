@@ -28,9 +28,8 @@ const (
 	// proofAhead is how many packets are handed over before a checkpoint has come that covers
 	// their beginning. A stream of packets that nobody signs stops there.
 	proofAhead = 4 * proofEvery
-	// badProofsMax is how many checkpoints may have no signature of the sender, and how many in a
-	// row may come after counters that the sender has not reached: whoever has the group's
-	// key made them, and goes on. It also bounds what is spent on them.
+	// badProofsMax is how many checkpoints may have no signature of the sender: whoever has the
+	// group's key made them, and goes on. It also bounds what is spent on them.
 	badProofsMax = 16
 )
 
@@ -76,18 +75,16 @@ func parseCheckpoint(b []byte) (c checkpoint, signed, signature []byte, ok bool)
 
 // proof is the sender's side.
 type proof struct {
-	hash     hash.Hash
-	chain    [chainBytes]byte // of the packets before sent
-	snapshot [chainBytes]byte // of those before the newest snapshot
-	since    uint64           // packets not signed yet
-	due      int64
+	hash   hash.Hash
+	chain  [chainBytes]byte   // of the packets before sent
+	before [][chainBytes]byte // by slot: of the packets before that one, for who begins with it
+	since  uint64             // packets not signed yet
+	due    int64
 }
 
 // prove takes the packet that is about to be sent into the chain.
 func (s *Sender) prove(now int64) {
-	if s.proof.hash == nil {
-		s.proof.hash = sha256.New()
-	}
+	s.proof.before[s.sent&s.mask] = s.proof.chain
 	var digest [chainBytes]byte
 	digestOf(s.proof.hash, &digest, s.slot(s.sent)[:s.kept[s.sent&s.mask]])
 	link(s.proof.hash, &s.proof.chain, &digest)
@@ -97,6 +94,14 @@ func (s *Sender) prove(now int64) {
 	if s.proof.since >= proofEvery {
 		s.proof.due = now
 	}
+}
+
+// chainBefore is of the packets before one that is kept, or that comes next.
+func (s *Sender) chainBefore(packet uint64) [chainBytes]byte {
+	if s.cfg.Prove == nil || packet >= s.sent {
+		return s.proof.chain
+	}
+	return s.proof.before[packet&s.mask]
 }
 
 func digestOf(h hash.Hash, to *[chainBytes]byte, payload []byte) {
@@ -114,6 +119,7 @@ func link(h hash.Hash, chain, digest *[chainBytes]byte) {
 
 // signProof sends a checkpoint of where the sender stands.
 func (s *Sender) signProof(now int64) {
+	s.close(now) // between two packets it is known how many messages have begun
 	c := checkpoint{heartbeat: s.stand(now), counter: s.proofCounter(), over: s.over, chain: s.proof.chain}
 	s.remember(now)
 	b := c.append(s.plain[:0])
@@ -148,6 +154,7 @@ func (s *Sender) proofCounter() uint64 {
 // doubt is the receiver's side: what the sender has signed, and what was handed over since.
 type doubt struct {
 	signed checkpoint // the newest; at first where the sender said to begin
+	order  uint64     // of the newest, as order says; 0: none has come
 	hash   hash.Hash
 	chain  [chainBytes]byte
 	at     uint64 // chain is of the packets before; valid while known
@@ -155,7 +162,8 @@ type doubt struct {
 	proved uint64 // packets before are proved
 	ahead  checkpoint
 	waits  bool // ahead is of packets that have not all been handed over
-	leaps  int  // checkpoints in a row whose counter the window had left behind
+	// messages is how many are signed to have begun: no packet may say that more are lost.
+	messages uint64
 	// The newest packets: the chain of those before it, for a checkpoint that comes late, and
 	// their digests, to follow the chain of a checkpoint that comes after a gap.
 	recent []proofStep
@@ -171,6 +179,7 @@ type proofStep struct {
 func (d *doubt) begin(c *ReceiverConfig) {
 	d.hash, d.recent = sha256.New(), make([]proofStep, 2*proofAhead)
 	d.signed = checkpoint{heartbeat: heartbeat{next: c.Packet, message: c.Message, oldest: c.Packet}, chain: c.Chain}
+	d.messages = c.Message
 	d.set(c.Packet, c.Chain)
 }
 
@@ -226,15 +235,28 @@ func (d *doubt) compare(c *checkpoint, next uint64) bool {
 	return true
 }
 
-// check takes a checkpoint of a counter that is new, or, late, of one that the window has
-// left behind.
+// again takes what came with a counter that was seen: any member can have used it up before the
+// sender did. What is really a repeat is known by its packet, or by what is signed.
+func (r *Receiver) again(now int64, line int, typ uint8, body []byte) Verdict {
+	switch typ {
+	case typeCheckpoint:
+		return r.check(now, body, true)
+	case typeData:
+		if d, _, ok := parseData(body); ok && !r.has(d.packet) {
+			return r.data(now, line, body)
+		}
+	}
+	return Repeated
+}
+
+// check takes a checkpoint; late: of a counter that was seen.
 func (r *Receiver) check(now int64, body []byte, late bool) Verdict {
 	c, signed, signature, ok := parseCheckpoint(body)
 	d := &r.doubt
 	switch {
 	case r.cfg.Check == nil || !ok:
 		return Unexpected
-	case c.counter < d.signed.counter || c.counter == d.signed.counter && c.counter > 0:
+	case r.order(&c) <= d.order:
 		if late {
 			return Repeated // somebody plays it again
 		}
@@ -247,14 +269,10 @@ func (r *Receiver) check(now int64, body []byte, late bool) Verdict {
 		r.forged = r.forged || r.stats.BadProofs >= badProofsMax
 		return Forged
 	}
-	if d.leaps++; !late {
-		d.leaps = 0
-	}
-	if late { // who has the group's key has made counters up, and all that the sender says is taken for old
-		r.opener.window.reset(c.counter)
-		r.forged = r.forged || d.leaps >= badProofsMax
-	}
-	d.signed = c
+	d.signed, d.order = c, r.order(&c)
+	d.messages = max(d.messages, c.message)
+	r.met = true
+	r.opener.used(now)
 	r.heard, r.beat, r.beatHere = now, c.heartbeat, now
 	r.statusAt = min(r.statusAt, now+proofStatus)
 	r.stats.Proved++
@@ -272,6 +290,15 @@ func (r *Receiver) check(now int64, body []byte, late bool) Verdict {
 	r.drain(now)
 	r.after(now)
 	return Opened
+}
+
+// order is by which counter a checkpoint is newer than another. A member can seal an old one
+// anew, so in a group it is the counter that is signed.
+func (r *Receiver) order(c *checkpoint) uint64 {
+	if r.cfg.Group {
+		return c.counter + 1
+	}
+	return r.opener.counter + 1
 }
 
 // proofStatus is how soon a checkpoint is answered: its time measures the way.
@@ -301,12 +328,41 @@ func (r *Receiver) doubted(payload []byte) {
 		d.waits = false
 		r.confirm(&d.ahead)
 	}
+	if !d.known && r.next == d.signed.next { // a gap ends here: the chain goes on with what is signed
+		r.confirm(&d.signed)
+	}
 }
 
 // unsigned tells whether so much was handed over since the newest checkpoint that the next
 // one is waited for.
 func (r *Receiver) unsigned() bool {
 	return r.cfg.Check != nil && r.next >= r.doubt.signed.next+proofAhead
+}
+
+// overreaches tells whether the packet at next says of messages to be lost that nobody has signed:
+// it waits for the checkpoint that does. When that has come and does not say so, it is forged.
+func (r *Receiver) overreaches(body []byte) bool {
+	if r.cfg.Check == nil || r.offset > 0 {
+		return false
+	}
+	head, _, _ := parseData(body)
+	d := &r.doubt
+	if head.message <= max(d.messages, r.expected()) {
+		return false
+	}
+	if !r.forged && d.signed.next > r.next && d.signed.message > 0 {
+		r.stats.BadProofs++
+		r.forged = true
+	}
+	return true
+}
+
+// believed is how far packets are asked for that somebody says to exist.
+func (r *Receiver) believed(to uint64) uint64 {
+	if r.cfg.Check == nil {
+		return to
+	}
+	return min(to, r.doubt.signed.next+proofAhead)
 }
 
 // reach is how far a receiver may go without the packets themselves: as far as is signed, in a

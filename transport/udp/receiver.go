@@ -88,6 +88,7 @@ type Receiver struct {
 	heard    int64
 	beat     heartbeat
 	beatHere int64
+	beatOf   uint64 // counter of the datagram that has brought it
 	statusAt int64
 	told     uint64 // next in the last status
 	blocked  bool
@@ -175,9 +176,12 @@ func (r *Receiver) Input(now int64, line int, datagram []byte) Verdict {
 	typ, body, v := r.opener.open(now, datagram)
 	switch {
 	case v == Opened:
+		if r.cfg.Group && r.cfg.Check == nil {
+			r.opener.used(now)
+		}
 		v = r.opened(now, line, typ, body)
-	case v == Repeated && typ == typeCheckpoint && r.cfg.Group:
-		v = r.check(now, body, true)
+	case v == Repeated && r.cfg.Group && r.cfg.Check != nil:
+		v = r.again(now, line, typ, body)
 	}
 	r.verdicts[v]++
 	return v
@@ -196,14 +200,14 @@ func (r *Receiver) opened(now int64, line int, typ uint8, body []byte) Verdict {
 			return Unexpected
 		}
 		r.on[line] = max(r.on[line], h.next)
-		if r.met = true; r.cfg.Check != nil { // any member can have said so: it is asked for, and no more
-			r.high = max(r.high, min(h.next, r.doubt.signed.next+proofAhead))
+		if r.cfg.Check != nil { // any member can have said so: it is asked for, and no more
+			r.high = max(r.high, r.believed(h.next))
 			r.after(now)
 			return Opened
 		}
-		r.heard = now
-		if h.next >= r.beat.next { // else it was overtaken
-			r.beat, r.beatHere = h, now
+		r.met, r.heard = true, now
+		if c := r.opener.counter; c >= r.beatOf { // else it was overtaken
+			r.beat, r.beatHere, r.beatOf = h, now, c
 		}
 		if typ == typeBye {
 			r.end = ending{true, max(r.end.next, h.next)}
@@ -224,15 +228,15 @@ func (r *Receiver) data(now int64, line int, body []byte) Verdict {
 		return Unexpected
 	}
 	r.on[line] = max(r.on[line], d.packet+1)
-	if d.packet < r.next || r.held[d.packet&r.mask].packet == d.packet+1 {
+	if r.has(d.packet) {
 		r.stats.Duplicates++
 		return Opened
 	}
 	r.stats.First[line]++
 	r.latency.record(now - d.at)
-	if d.packet == r.next && r.high <= d.packet+1 && !r.blocked { // the usual case
-		r.high = max(r.high, d.packet+1)
-		r.hand(now, body)
+	if d.packet == r.next && r.high <= d.packet+1 && r.holding == 0 && !r.blocked { // the usual case
+		r.high = max(r.high, r.believed(d.packet+1))
+		r.hand(body)
 		r.after(now)
 		return Opened
 	}
@@ -253,11 +257,16 @@ func (r *Receiver) data(now int64, line int, body []byte) Verdict {
 	if d.packet > r.high { // a new hole
 		r.nakAt = soonest(r.nakAt, now+r.firstWait())
 	}
-	r.high = max(r.high, d.packet+1)
+	r.high = max(r.high, r.believed(d.packet+1))
 	r.hold(d.packet, body)
 	r.drain(now)
 	r.after(now)
 	return Opened
+}
+
+// has tells whether a packet is here, or was.
+func (r *Receiver) has(packet uint64) bool {
+	return packet < r.next || r.held[packet&r.mask].packet == packet+1
 }
 
 // hold keeps a packet that is not there yet.
@@ -274,8 +283,8 @@ func (r *Receiver) slot(packet uint64) []byte {
 }
 
 // hand hands over the packet at next, which is not in its slot.
-func (r *Receiver) hand(now int64, body []byte) {
-	if r.unsigned() || !r.deliver(body) { // the rest is taken up later
+func (r *Receiver) hand(body []byte) {
+	if r.unsigned() || r.overreaches(body) || !r.deliver(body) { // the rest is taken up later
 		r.hold(r.next, body)
 		return
 	}
@@ -290,7 +299,7 @@ func (r *Receiver) drain(now int64) {
 			return
 		}
 		body := r.slot(r.next)[:slot.length]
-		if !r.deliver(body) {
+		if r.overreaches(body) || !r.deliver(body) {
 			return
 		}
 		slot.packet = 0
@@ -301,6 +310,7 @@ func (r *Receiver) drain(now int64) {
 
 func (r *Receiver) passed(body []byte) {
 	r.next++
+	r.high = max(r.high, r.next)
 	r.offset, r.missing, r.pause = 0, 0, 0
 	r.stats.Packets++
 	r.doubted(body)
@@ -332,14 +342,18 @@ func (r *Receiver) deliver(body []byte) bool {
 
 // continues finds out what is lost before a packet.
 func (r *Receiver) continues(d dataHead) {
-	expected := r.message
-	if r.inside {
-		expected++ // the one that has begun
-	}
-	if r.gap || d.message > expected { // the latter: lost before they came to the sender
+	if r.gap || d.message > r.expected() { // the latter: lost before they came to the sender
 		r.gap, r.inside = false, false
 		r.lose(d.message)
 	}
+}
+
+// expected is the number of the message that begins next, after the one that has begun.
+func (r *Receiver) expected() uint64 {
+	if r.inside {
+		return r.message + 1
+	}
+	return r.message
 }
 
 // lose reports that the messages before one are lost.
@@ -422,7 +436,7 @@ func (r *Receiver) leap(to uint64) {
 		slot := &r.held[r.next&r.mask]
 		if slot.packet == r.next+1 {
 			body := r.slot(r.next)[:slot.length]
-			if r.unsigned() || !r.deliver(body) {
+			if r.unsigned() || r.overreaches(body) || !r.deliver(body) {
 				return
 			}
 			slot.packet = 0
@@ -450,7 +464,7 @@ func (r *Receiver) after(now int64) {
 		r.missing, r.nakAt = 0, 0
 		return
 	}
-	if r.missing == 0 {
+	if r.missing == 0 && r.next < r.reach(r.high) { // before, in a group, it may be that it is not sent yet
 		r.missing = now
 	}
 	if r.nakAt == 0 || r.asked <= r.next { // never later than planned: holes may come faster than it
@@ -581,7 +595,7 @@ func (r *Receiver) Close(now int64) {
 // Silent tells whether the sender has said nothing for SilentAfter.
 func (r *Receiver) Silent(now int64) bool { return now-r.heard > int64(SilentAfter) }
 
-// Met tells whether a heartbeat of full length has ever come: the path carries data.
+// Met tells whether a heartbeat of full length, or what is signed, has ever come: the path carries data.
 func (r *Receiver) Met() bool { return r.met }
 
 // Ended tells that the sender has ended the stream and everything of it is handed over.
@@ -590,7 +604,7 @@ func (r *Receiver) Ended() bool { return r.end.known && r.next >= r.end.next }
 // Betrayed tells that a checkpoint has shown packets that are not the sender's.
 func (r *Receiver) Betrayed() bool { return r.forged }
 
-// Proved is the packet before which everything is proved to be the sender's.
+// Proved is the packet before which everything that can be is proved to be the sender's.
 func (r *Receiver) Proved() uint64 { return r.doubt.proved }
 
 // Position is the packet and the message that come next.

@@ -6,6 +6,7 @@ package udp
 type repairs struct {
 	now, before []uint64 // bits by slot
 	since       int64
+	looks       int // that are left for one NAK
 }
 
 func newRepairs(window int) repairs {
@@ -29,6 +30,7 @@ func (r *repairs) turn(now, pause int64) {
 
 // take is false for a packet that was sent again of late.
 func (r *repairs) take(slot uint64) bool {
+	r.looks--
 	at, bit := slot/64, uint64(1)<<(slot%64)
 	if (r.now[at]|r.before[at])&bit != 0 {
 		return false

@@ -12,15 +12,6 @@ type replay struct {
 	seen   [replayBlocks]uint64
 }
 
-// reset takes c for the newest, and everything before for seen.
-func (w *replay) reset(c uint64) {
-	for i := range w.seen {
-		w.seen[i] = ^uint64(0)
-	}
-	w.newest = c
-	w.seen[c/64%replayBlocks] = ^uint64(0) >> (63 - c%64)
-}
-
 // fresh notes a counter and reports whether it came for the first time. It is asked after
 // the datagram was opened: whoever cannot seal cannot move the window.
 func (w *replay) fresh(c uint64) bool {

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -136,6 +137,8 @@ type opener struct {
 	given              bool
 	window             replay
 	nonce              [12]byte
+	counter            uint64              // of the datagram that was opened last
+	last               *key                // of the same
 	far                [aheadMost + 1]*key // by generations beyond now, from 2 on, once one was asked for
 }
 
@@ -152,12 +155,23 @@ func newOpener(s Secret, given bool, generation uint8) (*opener, error) {
 func (o *opener) put(k *key, now int64) (err error) {
 	if o.before = o.now; o.before != nil {
 		o.before.until = now + int64(keysOverlap)
+		if o.given { // the peer goes on with the last one until all have this one
+			o.before.until = math.MaxInt64
+		}
 	}
 	o.now, o.after, o.far = k, nil, [aheadMost + 1]*key{}
 	if !o.given {
 		o.after, err = k.next()
 	}
 	return err
+}
+
+// used is called when the peer is known to have sealed what was opened last: if that was with
+// the newest key, which was given before it was used, the one before has its time from now.
+func (o *opener) used(now int64) {
+	if o.last == o.now && o.before != nil {
+		o.before.until = min(o.before.until, now+int64(keysOverlap))
+	}
 }
 
 // open checks a datagram and decrypts it in place. What it returns beside Opened says why
@@ -178,6 +192,7 @@ func (o *opener) open(now int64, b []byte) (typ uint8, payload []byte, v Verdict
 	if err != nil {
 		return 0, nil, Forged
 	}
+	o.counter, o.last = h.counter, k
 	if !o.window.fresh(h.counter) {
 		return h.typ, payload, Repeated
 	}

@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -165,6 +166,9 @@ func NewSender(cfg SenderConfig, out Out) (*Sender, error) {
 	s.slots = make([]byte, cfg.Window*s.room)
 	s.kept = make([]uint16, cfg.Window)
 	s.repairs = newRepairs(cfg.Window)
+	if cfg.Prove != nil {
+		s.proof.hash, s.proof.before = sha256.New(), make([][chainBytes]byte, cfg.Window)
+	}
 	s.gate = forever
 	return s, nil
 }
@@ -208,10 +212,10 @@ func (s *Sender) Join(now int64, c PeerConfig) (p *Peer, packet, message uint64,
 		}
 	}
 	s.close(now) // it begins with a packet of its own
-	packet, message, p.chain = s.next, s.message, s.proof.chain
+	packet, message = s.next, s.message
 	if at := s.snapshot - 1; s.snapshot > 0 && at >= s.oldest {
 		head, _, _ := parseData(s.slot(at))
-		packet, message, p.chain = at, head.message, s.proof.snapshot
+		packet, message = at, head.message
 	}
 	if c.Resume {
 		if c.At < s.oldest || c.At > s.next {
@@ -222,7 +226,7 @@ func (s *Sender) Join(now int64, c PeerConfig) (p *Peer, packet, message uint64,
 			message = head.message
 		}
 	}
-	p.next = packet
+	p.next, p.chain = packet, s.chainBefore(packet)
 	s.peers = append(s.peers, p)
 	s.recount()
 	s.recountStrangers()
@@ -247,7 +251,8 @@ func (s *Sender) Leave(p *Peer) {
 	s.recountStrangers()
 }
 
-// Offer takes one message. It leaves with its packet: when that is full, or at Flush.
+// Offer takes one message. It leaves with its packet: when that is full, at Flush, or before a
+// checkpoint.
 func (s *Sender) Offer(now int64, typ uint16, b []byte) Result {
 	need := frameHeadBytes + len(b)
 	switch {
@@ -262,7 +267,7 @@ func (s *Sender) Offer(now int64, typ uint16, b []byte) Result {
 	}
 	if typ == s.cfg.SnapshotType && typ != 0 {
 		s.close(now) // a snapshot begins a packet
-		s.snapshot, s.proof.snapshot = s.next+1, s.proof.chain
+		s.snapshot = s.next + 1
 	}
 	s.stats.Messages++
 	if need <= s.room-dataHeadBytes {
@@ -441,18 +446,20 @@ func (s *Sender) nak(now int64, p *Peer, body []byte) Verdict {
 		t, again, pause = s.group, &s.repairs, repairAgainGroup
 	}
 	again.turn(now, pause)
-	left := repairsPerNakMax
+	again.looks = int(s.mask) + 1 // an honest one asks for each packet once
+	left, vain := repairsPerNakMax, false
 	for i := range n {
 		sp := spanAt(body, i)
 		if sp.first >= s.sent {
 			continue
 		}
-		for q := sp.first; q < min(sp.first+uint64(sp.count), s.sent) && left > 0; q++ {
-			if q < s.oldest {
-				s.stats.Unrepaired++
-				left--
-				continue
-			}
+		first, end := sp.first, min(sp.first+uint64(sp.count), s.sent)
+		if first < s.oldest {
+			vain = true
+			s.stats.Unrepaired += min(end, s.oldest) - first
+			first = s.oldest
+		}
+		for q := first; q < end && left > 0 && again.looks > 0; q++ {
 			if !again.take(q & s.mask) {
 				continue
 			}
@@ -460,11 +467,28 @@ func (s *Sender) nak(now int64, p *Peer, body []byte) Verdict {
 			s.stats.Repaired++
 			s.transmit(now, t, q)
 		}
-		if sp.first < s.oldest { // it cannot know that it asks in vain
-			s.beat(now, false)
-		}
+	}
+	if vain {
+		s.inVain(now, p)
 	}
 	return Opened
+}
+
+// inVain tells a receiver, and no other, that what it asks for is kept no more. A group believes
+// only what is signed.
+func (s *Sender) inVain(now int64, p *Peer) {
+	if s.cfg.Prove != nil {
+		s.proof.due = min(s.proof.due, now+proofWithin)
+		return
+	}
+	h := s.stand(now)
+	s.stats.Heartbeats++
+	s.plain = h.append(s.plain[:0])
+	t := p.target
+	if s.group != nil {
+		t = s.group
+	}
+	s.emit(now, t, typeHeartbeat, s.plain)
 }
 
 func (s *Sender) recountStrangers() {
