@@ -100,7 +100,8 @@ func TestChild(t *testing.T) {
 		}
 		fmt.Println("attached")
 		n := 0
-		h := channel.Handler{Message: func(*channel.Source, uint16, []byte) { n++ }}
+		h := channel.Handler{Message: func(*channel.Source, uint16, []byte) { n++ },
+			Ended: func(_ *channel.Source, why *reason.Error) { fmt.Println("lane ended", why.Code) }}
 		for told := 0; ; {
 			if _, err := s.Poll(1000, &h); err != nil {
 				fmt.Println("ended", err)
