@@ -32,6 +32,10 @@ func TestMain(m *testing.M) {
 		err = relayChild(args[len(args)-1])
 	case "ring":
 		err = RingPeer(os.Stdin, os.Stdout, args[len(args)-1])
+	case "bench": // a measurement that goes on until it is killed
+		cfg := DefaultRing()
+		cfg.RoundTime, cfg.only = time.Minute, func(table string, _ int) bool { return table == args[len(args)-1] }
+		_, err = RunRing(context.Background(), cfg, self("ring"), nil)
 	case "udp":
 		var size int
 		if size, err = strconv.Atoi(args[len(args)-1]); err == nil {

@@ -175,12 +175,12 @@ func openWord(f *os.File) (*wordPage, error) {
 	return &wordPage{word}, err
 }
 
-func (p *wordPage) bounce() {
+func (p *wordPage) bounce(gone *atomic.Bool) {
 	for v := uint64(1); ; v += 2 {
-		for {
+		for spins := 1; ; spins++ {
 			if got := p.word.Load(); got == v {
 				break
-			} else if got == bounceStop {
+			} else if got == bounceStop || spins&0xffff == 0 && gone.Load() {
 				return
 			}
 		}

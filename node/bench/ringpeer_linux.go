@@ -13,9 +13,12 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"fire/transport/shm"
+
+	"golang.org/x/sys/unix"
 )
 
 // Types of the messages of a measurement.
@@ -38,6 +41,8 @@ type peerCount struct {
 	Took   []int64   `json:"took,omitempty"`  // of each collection, ns
 	Worst  []int64   `json:"worst,omitempty"` // message of each
 }
+
+var errGone = errors.New("the other process is gone")
 
 // sentNanos is a histogram on its way to the other process.
 type sentNanos struct {
@@ -73,10 +78,34 @@ func RingPeer(in io.Reader, out io.Writer, core string) error {
 		return err
 	}
 	fmt.Fprintln(out, "ready")
+	if f, ok := in.(*os.File); ok {
+		stop := make(chan struct{})
+		defer close(stop)
+		go p.watch(int(f.Fd()), stop)
+	}
 	done := make(chan error, 1)
 	go func() { done <- p.obey(n, lines, out) }()
 	return <-done
 }
+
+// watch notes that whoever gives commands is gone: a peer that spins for a message would do
+// so for ever, and keep a core.
+func (p *peerSide) watch(fd int, stop <-chan struct{}) {
+	for {
+		fds := []unix.PollFd{{Fd: int32(fd)}} // hang-ups alone
+		if n, err := unix.Poll(fds, int(watchEvery/time.Millisecond)); n > 0 || err != nil && err != unix.EINTR {
+			p.gone.Store(true)
+			return
+		}
+		select {
+		case <-stop:
+			return
+		default:
+		}
+	}
+}
+
+const watchEvery = 200 * time.Millisecond
 
 // peerSide is the peer's end of a ringWorld.
 type peerSide struct {
@@ -87,6 +116,7 @@ type peerSide struct {
 	hist        nanos
 	calls       *callCounter
 	collector   *collector // of the gc row
+	gone        atomic.Bool
 	during      nanos
 }
 
@@ -120,7 +150,7 @@ func (p *peerSide) obey(core int, lines *bufio.Reader, out io.Writer) error {
 		var count peerCount
 		switch line = strings.TrimSpace(line); line {
 		case "bounce":
-			p.word.bounce()
+			p.word.bounce(&p.gone)
 		case "lane":
 			count, err = p.serve(p.there)
 		case "feed":
@@ -177,6 +207,9 @@ func (p *peerSide) serve(r *shm.Reader) (peerCount, error) {
 	}
 	before := p.calls.begin()
 	for !stop {
+		if p.gone.Load() {
+			return c, errGone
+		}
 		_, gap, err := r.Poll(256, each)
 		if err != nil {
 			return c, err

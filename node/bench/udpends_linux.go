@@ -30,7 +30,8 @@ type udpEnd interface {
 	send(b []byte) bool // false: not now
 	flush()
 	turn(each func(b []byte)) error
-	close() error
+	interrupt()   // ends what waits in turn; from any goroutine
+	close() error // once nobody uses it any more
 }
 
 // udpPlan is what both processes must know.
@@ -62,6 +63,7 @@ func newGoEnd() (*goEnd, error) {
 func (e *goEnd) at() netip.AddrPort { return e.c.LocalAddr().(*net.UDPAddr).AddrPort() }
 func (e *goEnd) flush()             {}
 func (e *goEnd) close() error       { return e.c.Close() }
+func (e *goEnd) interrupt()         { _ = e.c.Close() }
 func (e *goEnd) send(b []byte) bool {
 	_, e.err = e.c.WriteToUDPAddrPort(b, e.to)
 	return true
@@ -88,6 +90,7 @@ type rawEnd struct {
 func (e *rawEnd) at() netip.AddrPort { return e.port.At()[0] }
 func (e *rawEnd) flush()             { e.port.Flush() }
 func (e *rawEnd) close() error       { return e.port.Close() }
+func (e *rawEnd) interrupt()         {} // it never waits
 func (e *rawEnd) send(b []byte) bool { e.port.Send(0, e.to, b); return true }
 func (e *rawEnd) turn(each func(b []byte)) error {
 	e.port.Receive(func(_ int, b []byte) { each(b) })
@@ -156,6 +159,7 @@ func (e *fireEnd) at() netip.AddrPort              { return e.port.At()[0] }
 func (e *fireEnd) Message(_ uint16, b []byte) bool { e.each(b); return true }
 func (e *fireEnd) Gap(first, last uint64)          {}
 func (e *fireEnd) close() error                    { return e.port.Close() }
+func (e *fireEnd) interrupt()                      { e.port.Ring() }
 func (e *fireEnd) send(b []byte) bool {
 	if e.sender.Offer(e.now, 1, b) != udp.Sent {
 		return false
@@ -218,6 +222,7 @@ func (e *quicEnd) turn(each func(b []byte)) error {
 	return nil
 }
 
+func (e *quicEnd) interrupt() { _ = e.port.Close() } // and with it every connection
 func (e *quicEnd) close() error {
 	var errs []error
 	if e.conn != nil {

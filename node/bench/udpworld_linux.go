@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os/exec"
 	"runtime/debug"
@@ -110,7 +111,7 @@ func withUDPPeer(ctx context.Context, cfg UDPConfig, peer []string, plan *udpPla
 			return err
 		}()
 	}()
-	stop := context.AfterFunc(ctx, func() { _ = e.close() }) // ends what waits in it
+	stop := context.AfterFunc(ctx, e.interrupt)
 	err = <-done
 	stop()
 	count, cerr := c.end()
@@ -344,7 +345,7 @@ func UDPPeer(ctx context.Context, in io.Reader, out io.Writer, size int) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go func() { _, _ = io.Copy(io.Discard, lines); cancel(); _ = e.close() }()
+	go func() { _, _ = io.Copy(io.Discard, lines); cancel(); e.interrupt() }()
 	done := make(chan udpCount, 1)
 	fail := make(chan error, 1)
 	go func() {
@@ -352,10 +353,15 @@ func UDPPeer(ctx context.Context, in io.Reader, out io.Writer, size int) error {
 		fail <- err
 		done <- n
 	}()
-	if err := <-fail; err != nil {
+	err = <-fail
+	count := <-done
+	if cerr := e.close(); err == nil && !errors.Is(cerr, net.ErrClosed) {
+		err = cerr
+	}
+	if err != nil {
 		return err
 	}
-	return json.NewEncoder(out).Encode(<-done)
+	return json.NewEncoder(out).Encode(count)
 }
 
 // answerUDP echoes until ctx ends.
