@@ -2,6 +2,7 @@ package udp
 
 import (
 	"crypto/ed25519"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -236,5 +237,51 @@ func TestMemberCannotVouchForThePath(t *testing.T) {
 	x.run(10 * time.Millisecond)
 	if !victim.r.Met() {
 		t.Error("the sender's own does not")
+	}
+}
+
+// TestNothingIsAllocatedPerMessageInAGroup with a member that uses up the counters.
+func TestNothingIsAllocatedPerMessageInAGroup(t *testing.T) {
+	link, signature := &loop{}, []byte{1}
+	s, err := NewSender(SenderConfig{DatagramBytes: 1408, Window: 64, Flow: FlowMax, Prove: func([]byte) []byte { return signature }}, link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := int64(1_000_000)
+	if err := s.Group(now, GroupConfig{Sender: 9, Epoch: 1, Secret: secret(1), To: [LinesMax]netip.AddrPort{addr(1)}}); err != nil {
+		t.Fatal(err)
+	}
+	peer, packet, message, err := s.Join(now, PeerConfig{Index: 1, Feedback: secret(2)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &counting{t: t}
+	r, err := NewReceiver(now, ReceiverConfig{DatagramBytes: 1408, Window: 64, Lossy: true, Group: true, Epoch: 1, Index: 2, Secret: secret(1), Feedback: secret(2),
+		Check: func(_, b []byte) bool { return b[0] == 1 }, Chain: peer.Chain(), To: [LinesMax]netip.AddrPort{addr(2)}, Packet: packet, Message: message}, link, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.opener.window.newest = 1 << 40 // a member has sealed with that counter
+	link.there = func(b []byte) { r.Input(now, 0, b) }
+	link.back = func(b []byte) { s.Input(now, peer, b) }
+	msg, k := make([]byte, 64), 0
+	step := func() {
+		k++
+		now += 5000
+		link.lose = k%10 == 0
+		s.Offer(now, 1, msg)
+		s.Flush(now)
+		link.lose = false
+		s.Tick(now)
+		r.Tick(now)
+	}
+	for range 1000 {
+		step()
+	}
+	if n := testing.AllocsPerRun(5000, step); n > 0 {
+		t.Errorf("%v allocations per message", n)
+	}
+	if st := r.Stats(); st.Messages < 5000 || st.Proved == 0 || st.BadProofs > 0 || s.Stats().Repaired == 0 {
+		t.Errorf("%+v, %+v", st, s.Stats())
 	}
 }
