@@ -78,6 +78,7 @@ type proof struct {
 	hash   hash.Hash
 	chain  [chainBytes]byte   // of the packets before sent
 	before [][chainBytes]byte // by slot: of the packets before that one, for who begins with it
+	digest [chainBytes]byte   // of the newest packet
 	since  uint64             // packets not signed yet
 	due    int64
 }
@@ -85,9 +86,8 @@ type proof struct {
 // prove takes the packet that is about to be sent into the chain.
 func (s *Sender) prove(now int64) {
 	s.proof.before[s.sent&s.mask] = s.proof.chain
-	var digest [chainBytes]byte
-	digestOf(s.proof.hash, &digest, s.slot(s.sent)[:s.kept[s.sent&s.mask]])
-	link(s.proof.hash, &s.proof.chain, &digest)
+	digestOf(s.proof.hash, &s.proof.digest, s.slot(s.sent)[:s.kept[s.sent&s.mask]])
+	link(s.proof.hash, &s.proof.chain, &s.proof.digest)
 	if s.proof.since++; s.proof.since == 1 {
 		s.proof.due = min(s.proof.due, now+proofWithin)
 	}
@@ -204,9 +204,8 @@ func (d *doubt) follow(packet uint64, payload []byte) {
 
 // step takes the packet at d.at, whose digest is there.
 func (d *doubt) step() {
-	chain := d.chain
-	link(d.hash, &chain, &d.recent[d.at%uint64(len(d.recent))].digest)
-	d.set(d.at+1, chain)
+	link(d.hash, &d.chain, &d.recent[d.at%uint64(len(d.recent))].digest)
+	d.set(d.at+1, d.chain)
 }
 
 // compare holds what was signed against what was handed over before next. False: it is not
@@ -273,7 +272,7 @@ func (r *Receiver) check(now int64, body []byte, late bool) Verdict {
 	d.messages = max(d.messages, c.message)
 	r.met = true
 	r.opener.used(now)
-	r.heard, r.beat, r.beatHere = now, c.heartbeat, now
+	r.heard, r.beat = now, beat{c.heartbeat, now, r.opener.counter}
 	r.statusAt = min(r.statusAt, now+proofStatus)
 	r.stats.Proved++
 	if c.over {

@@ -86,9 +86,7 @@ type Receiver struct {
 	pause   int64  // until asking again
 
 	heard    int64
-	beat     heartbeat
-	beatHere int64
-	beatOf   uint64 // counter of the datagram that has brought it
+	beat     beat
 	statusAt int64
 	told     uint64 // next in the last status
 	blocked  bool
@@ -104,6 +102,13 @@ type Receiver struct {
 	scratch []byte
 	plain   []byte
 	stats   ReceiverStats
+}
+
+// beat is the newest heartbeat.
+type beat struct {
+	heartbeat
+	here int64  // when it came
+	of   uint64 // counter of the datagram that has brought it
 }
 
 // ending is where a stream ends.
@@ -206,8 +211,8 @@ func (r *Receiver) opened(now int64, line int, typ uint8, body []byte) Verdict {
 			return Opened
 		}
 		r.met, r.heard = true, now
-		if c := r.opener.counter; c >= r.beatOf { // else it was overtaken
-			r.beat, r.beatHere, r.beatOf = h, now, c
+		if c := r.opener.counter; c >= r.beat.of { // else it was overtaken
+			r.beat = beat{h, now, c}
 		}
 		if typ == typeBye {
 			r.end = ending{true, max(r.end.next, h.next)}
@@ -568,7 +573,7 @@ func (r *Receiver) ask(now int64) {
 
 // tell sends a status.
 func (r *Receiver) tell(now int64) {
-	st := status{next: r.next, window: uint32(r.mask + 1), echo: r.beat.at, held: now - r.beatHere, lost: r.stats.Lost}
+	st := status{next: r.next, window: uint32(r.mask + 1), echo: r.beat.at, held: now - r.beat.here, lost: r.stats.Lost}
 	r.plain = st.append(r.plain[:0])
 	r.emit(now, typeStatus, r.plain)
 	r.told, r.statusAt = r.next, now+statusMost
