@@ -106,34 +106,44 @@ func FuzzReceiver(f *testing.F) {
 		if len(b1) > 400 || len(b2) > 400 {
 			t.Skip()
 		}
-		k, err := newSealer(secret(1), 1, 0, false, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		e := &counting{t: t}
-		r, err := NewReceiver(0, ReceiverConfig{DatagramBytes: 512, Window: 8, Lossy: true, Secret: secret(1), Check: func(_, s []byte) bool { return s[0]&1 == 0 }}, nowhere{}, e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		now := int64(1)
-		for range 3 {
-			for _, x := range []struct {
-				typ uint8
-				b   []byte
-			}{{t1, b1}, {t2, b2}} {
-				d, err := k.seal(now, make([]byte, 512), x.typ, x.b)
-				if err != nil {
-					t.Fatal(err)
-				}
-				r.Input(now, 0, d)
-				r.Tick(now)
-				now += int64(30 * time.Millisecond)
-			}
-		}
-		if st := r.Stats(); st.Messages+st.Lost != e.next {
-			t.Fatalf("%+v, told %d", st, e.next)
+		for _, group := range []bool{false, true} {
+			listen(t, group, []uint8{t1, t2}, [][]byte{b1, b2})
 		}
 	})
+}
+
+// listen has a receiver take three times what a sender, or a member of its group, has sealed.
+func listen(t *testing.T, group bool, types []uint8, bodies [][]byte) {
+	k, err := newSealer(secret(1), 1, 0, group, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &counting{t: t}
+	r, err := NewReceiver(0, ReceiverConfig{DatagramBytes: 512, Window: 8, Lossy: true, Group: group, Secret: secret(1), Check: func(_, s []byte) bool { return s[0]&1 == 0 }}, nowhere{}, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := int64(1)
+	for turn := range 3 {
+		for i, typ := range types {
+			if k.counter = k.counter + uint64(i); group && turn == 2 {
+				k.counter = 1 // it was seen
+			}
+			d, err := k.seal(now, make([]byte, 512), typ, bodies[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Input(now, 0, d)
+			r.Tick(now)
+			now += int64(30 * time.Millisecond)
+		}
+	}
+	if st := r.Stats(); st.Messages+st.Lost != e.next {
+		t.Fatalf("%+v, told %d", st, e.next)
+	}
+	if r.high > r.doubt.signed.next+proofAhead || r.next > r.doubt.signed.next+proofAhead || r.holding > 8 {
+		t.Fatalf("next %d, high %d, signed %d, %d held", r.next, r.high, r.doubt.signed.next, r.holding)
+	}
 }
 
 type nowhere struct{}
