@@ -1,16 +1,11 @@
 package bench
 
 import (
-	"bytes"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
-
-	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
 // TestMessagesAllocateNothingHoweverLong sends to and fro for FIRE_GC_MINUTES minutes, or for a
@@ -77,45 +72,5 @@ func TestCollectorTellsWhichMessagesItOverlaps(t *testing.T) {
 	step(4, 40, true) // a whole one between two messages
 	if c.worst[0] != 30 || c.worst[1] != 40 || c.worst[2] != 0 {
 		t.Error(c.worst[:3])
-	}
-}
-
-// TestHistogramsReadBackWithTheSameFigures decodes the JSON form and looks at the plotter's.
-func TestHistogramsReadBackWithTheSameFigures(t *testing.T) {
-	rows := newRingRows()
-	var h nanos
-	for k := range int64(100_000) {
-		h.record(k)
-	}
-	rows.add(RingRow{Table: RowPingPong, Path: "fire, spins", SizeBytes: 64, latency: h})
-	rows.add(RingRow{Table: RowThroughput, Path: "fire lane", PerSecond: 5})
-	all := rows.finish()
-	back, err := hdrhistogram.Decode([]byte(all[0].HDR))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if back.TotalCount() != 100_000 || all[1].HDR != "" {
-		t.Error(back.TotalCount(), all[1].HDR)
-	}
-	for q, want := range map[float64]int64{50: all[0].P50NS, 99: all[0].P99NS, 99.99: all[0].P9999} {
-		if got := back.ValueAtQuantile(q); got < want-want/100 || got > want+want/100 {
-			t.Errorf("%v: %d, the row says %d", q, got, want)
-		}
-	}
-	dir := filepath.Join(t.TempDir(), "new", "dir")
-	n, err := WritePercentiles(dir, all)
-	if err != nil || n != 1 {
-		t.Fatal(n, err)
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "ping_pong-fire-spins-64B.hgrm"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := bytes.Split(bytes.TrimSpace(b), []byte("\n"))
-	if !strings.Contains(string(lines[0]), "1/(1-Percentile)") || !strings.Contains(string(lines[len(lines)-2]), "Total count    =       100000") || len(lines) < 20 {
-		t.Errorf("%s", b)
-	}
-	if _, err := WritePercentiles(filepath.Join(dir, "ping_pong-fire-spins-64B.hgrm"), all); err == nil {
-		t.Error("a file is taken for a directory")
 	}
 }

@@ -94,6 +94,8 @@ type RingRow struct {
 
 	// HDR is the latencies' HdrHistogram: V2, compressed, in base 64.
 	HDR string `json:"hdr_histogram,omitempty"`
+	// Histogram is the same, to be read without a library.
+	Histogram *Histogram `json:"histogram,omitempty"`
 
 	Mallocs  *uint64 `json:"mallocs_total,omitempty"`  // of both processes while measuring
 	Switches *uint64 `json:"switches_total,omitempty"` // context switches of both measuring threads

@@ -41,7 +41,7 @@ type peerCount struct {
 
 // sentNanos is a histogram on its way to the other process.
 type sentNanos struct {
-	Buckets map[int]uint32 `json:"buckets"` // of nanos, those that are not empty
+	Buckets map[int]uint64 `json:"buckets"` // of nanos, those that are not empty
 	Sum     uint64         `json:"sum"`
 	Max     uint64         `json:"max"`
 }
@@ -191,7 +191,7 @@ func (p *peerSide) serve(r *shm.Reader) (peerCount, error) {
 }
 
 func (h *nanos) sent() sentNanos {
-	s := sentNanos{map[int]uint32{}, h.sum, h.max}
+	s := sentNanos{map[int]uint64{}, h.sum, h.max}
 	for i, n := range h.bucket {
 		if n > 0 {
 			s.Buckets[i] = n
@@ -205,7 +205,7 @@ func histogram(s sentNanos) (h nanos) {
 	for i, n := range s.Buckets {
 		if i >= 0 && i < len(h.bucket) {
 			h.bucket[i] = n
-			h.count += uint64(n)
+			h.count += n
 		}
 	}
 	h.sum, h.max = s.Sum, s.Max

@@ -60,7 +60,7 @@ func (rs *ringRows) finish() []RingRow {
 	for _, r := range rs.rows {
 		if h := &r.latency; h.count > 0 {
 			r.MeanNS = float64(h.sum) / float64(h.count)
-			r.HDR = h.encoded()
+			r.HDR, r.Histogram = h.encoded(), h.told()
 			r.P50NS, r.P99NS, r.P999NS, r.P9999, r.MaxNS = h.quantile(0.5), h.quantile(0.99), h.quantile(0.999), h.quantile(0.9999), int64(h.max)
 		}
 		r.PerSecond = median(r.RoundPerSecond)
