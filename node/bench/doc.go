@@ -57,6 +57,14 @@
 // generator and echo server, are shown apart. Where the path's processes are not
 // known, no figure is given.
 //
+// A row of RunRing or RunUDP carries its distribution as buckets (128 for each doubling), as
+// HdrHistogram's own form, and, asked for, as a file for its plotter. Calls and mallocs are of
+// both processes over all messages of the row, warm-up included (counted_messages_total).
+//
+// The measuring processes have the garbage collector off, which collections_total shows; the gc
+// row has it on and forced. What a hot loop does to it is a test's: with the collector on,
+// TestMessagesAllocateNothingHoweverLong wants no malloc at all in FIRE_GC_MINUTES minutes.
+//
 // # Invariants
 //
 //   - Every echoed message is compared with what was sent: a wrong byte in its number

@@ -24,8 +24,9 @@ type RingConfig struct {
 	AeronJar  string // io.aeron:aeron-all; needs a JDK
 	Disruptor string // the program that node/bench/testdata/disruptor builds
 
-	rivalGrace time.Duration                     // 0: rivalGrace
-	only       func(table string, size int) bool // of a test: the rows that are measured; nil: all
+	rivalGrace  time.Duration                     // 0: rivalGrace
+	collectorOn bool                              // of a test: both processes keep the garbage collector on
+	only        func(table string, size int) bool // of a test: the rows that are measured; nil: all
 }
 
 // DefaultRing is what `fire bench ring` does without flags.
@@ -97,13 +98,22 @@ type RingRow struct {
 	// Histogram is the same, to be read without a library.
 	Histogram *Histogram `json:"histogram,omitempty"`
 
-	Mallocs  *uint64 `json:"mallocs_total,omitempty"`  // of both processes while measuring
-	Switches *uint64 `json:"switches_total,omitempty"` // context switches of both measuring threads
-	Calls    *uint64 `json:"syscalls_total,omitempty"` // system calls of both; nil: this user cannot count them
-	NotRun   string  `json:"not_run,omitempty"`        // why a rival has no figures, or not of all rounds
+	// Counted is the messages that the counts below are of: a row's warm-up is in no latency
+	// but in these.
+	Counted     uint64  `json:"counted_messages_total,omitempty"`
+	Mallocs     *uint64 `json:"mallocs_total,omitempty"`     // of both processes while measuring
+	Switches    *uint64 `json:"switches_total,omitempty"`    // context switches of both measuring threads
+	Calls       *uint64 `json:"syscalls_total,omitempty"`    // system calls of both; nil: this user cannot count them
+	Collections *uint64 `json:"collections_total,omitempty"` // of the garbage collectors of both; 0 except in the gc row
+	NotRun      string  `json:"not_run,omitempty"`           // why a rival has no figures, or not of all rounds
 
 	MallocsPerMessage *float64 `json:"mallocs_per_message,omitempty"`
 	CallsPerMessage   *float64 `json:"syscalls_per_message,omitempty"`
+
+	// Of the process that answers or reads; the rest is the writer's.
+	PeerMallocsPerMessage  *float64 `json:"peer_mallocs_per_message,omitempty"`
+	PeerCallsPerMessage    *float64 `json:"peer_syscalls_per_message,omitempty"`
+	peerMallocs, peerCalls *uint64
 
 	latency nanos
 	round   int             // of this figure

@@ -44,6 +44,12 @@ func TestRingBenchMeasuresEveryRowBetweenTwoProcesses(t *testing.T) {
 		} else if q := []int64{1, r.P50NS, r.P99NS, r.P999NS, r.P9999, r.MaxNS}; !slices.IsSorted(q) {
 			t.Errorf("%s %s %d: quantiles %v", r.Table, r.Path, r.SizeBytes, q)
 		}
+		if r.Counted < r.Messages && r.Table != RowHiccup && r.Table != RowBounce {
+			t.Errorf("%s %s %d: counts are of %d messages, latencies of %d", r.Table, r.Path, r.SizeBytes, r.Counted, r.Messages)
+		}
+		if r.Collections != nil && *r.Collections != 0 {
+			t.Errorf("%s %s %d: %d collections", r.Table, r.Path, r.SizeBytes, *r.Collections)
+		}
 		// The measurement itself allocates a little around its loop, never per message.
 		if r.Mallocs != nil && (*r.Mallocs > 100 || r.Messages > 1000 && *r.Mallocs*10 > r.Messages) {
 			t.Errorf("%s %s %d: %d mallocs for %d messages", r.Table, r.Path, r.SizeBytes, *r.Mallocs, r.Messages)

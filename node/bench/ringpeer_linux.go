@@ -123,6 +123,8 @@ func (p *peerSide) obey(core int, lines *bufio.Reader, out io.Writer) error {
 			p.word.bounce()
 		case "lane":
 			count, err = p.serve(p.there)
+		case "collector on":
+			debug.SetGCPercent(collectorPercent)
 		case "feed":
 			count, err = p.serve(p.feed)
 		default:

@@ -92,7 +92,7 @@ func (c *call) printRing(r *bench.RingResult) {
 	c.printf("\none way at 48 B is %.2f times the bounce (p50 %d and %d ns); %.1f M messages/s at 64 B\n",
 		r.RatioP50ToBounce, r.RingP50NS, r.BounceP50NS, r.MessagesPerSec64B/1e6)
 	if g := r.GC; g != nil {
-		c.printf("%d collections, one every %s in each process, took %s (p50) and %s (most); the worst message of each %s (p50) and %s (most); %d mallocs meanwhile\n",
+		c.printf("%d collections, one every %s in each process, took %s (p50) and %s (most); the worst message of each %s (p50) and %s (most); %d mallocs meanwhile, those of the collections themselves among them\n",
 			g.Collections, time.Duration(g.EveryNS), showNanos(g.TookP50NS), showNanos(g.TookMaxNS), showNanos(g.WorstP50NS), showNanos(g.WorstMaxNS), g.Mallocs)
 	}
 	for _, x := range r.Rivals {
