@@ -224,7 +224,7 @@ func (m *ringMeasure) pingPong(size int) error {
 	}
 	count, own, err := m.stop(m.w.there, before)
 	if err == nil {
-		row := RingRow{Table: RowPingPong, Path: pathLane, SizeBytes: size, Messages: m.hist.count, latency: m.hist}
+		row := RingRow{Table: RowPingPong, Path: pathLane, SizeBytes: size, RingBytes: m.cfg.Lines * 64, Messages: m.hist.count, latency: m.hist}
 		row.counts(uint64(i), own, count.threadCounts)
 		m.rows.add(row)
 	}
@@ -259,7 +259,7 @@ func (m *ringMeasure) fixedRate(size int) error {
 	}
 	count, own, err := m.timed(size, nil)
 	if err == nil {
-		row := RingRow{Table: RowFixedRate, Path: pathLane, SizeBytes: size, Messages: count.Messages, latency: histogram(count.Latency)}
+		row := RingRow{Table: RowFixedRate, Path: pathLane, SizeBytes: size, RingBytes: m.cfg.Lines * 64, Messages: count.Messages, latency: histogram(count.Latency)}
 		row.counts(count.Messages, own, count.threadCounts)
 		m.rows.add(row)
 	}
@@ -280,11 +280,11 @@ func (m *ringMeasure) collected(size int) error {
 	if err != nil {
 		return err
 	}
-	row := RingRow{Table: RowGC, Path: pathLane, SizeBytes: size, Messages: count.Messages, latency: histogram(count.Latency)}
+	row := RingRow{Table: RowGC, Path: pathLane, SizeBytes: size, RingBytes: m.cfg.Lines * 64, Messages: count.Messages, latency: histogram(count.Latency)}
 	row.counts(count.Messages, own, count.threadCounts)
 	m.rows.add(row)
 	during := histogram(count.During)
-	m.rows.add(RingRow{Table: RowGC, Path: pathCollecting, SizeBytes: size, Messages: during.count, latency: during})
+	m.rows.add(RingRow{Table: RowGC, Path: pathCollecting, SizeBytes: size, RingBytes: m.cfg.Lines * 64, Messages: during.count, latency: during})
 	if m.rows.gc == nil {
 		m.rows.gc = &GCEffect{EveryNS: int64(m.cfg.GCEvery)}
 	}
@@ -319,7 +319,7 @@ func (m *ringMeasure) timed(size int, c *collector) (count peerCount, own thread
 }
 
 func (m *ringMeasure) throughput(path string, size int) error {
-	w, command := m.w.there, "lane"
+	w, command := m.w.bulk, "bulk"
 	if path == pathBroadcast {
 		w, command = m.w.feed, "feed"
 	}
@@ -344,7 +344,7 @@ func (m *ringMeasure) throughput(path string, size int) error {
 		err = fmt.Errorf("the lane carried %d of %d messages", count.Messages, sent)
 	}
 	if err == nil {
-		row := RingRow{Table: RowThroughput, Path: path, SizeBytes: size, Messages: count.Messages,
+		row := RingRow{Table: RowThroughput, Path: path, SizeBytes: size, RingBytes: m.cfg.BulkLines * 64, Messages: count.Messages,
 			PerSecond: float64(count.Messages) / float64(took) * 1e9}
 		row.counts(sent, own, count.threadCounts)
 		m.rows.add(row)

@@ -80,25 +80,26 @@ func RingPeer(in io.Reader, out io.Writer, core string) error {
 
 // peerSide is the peer's end of a ringWorld.
 type peerSide struct {
-	there, feed *shm.Reader
-	back        *shm.Writer
-	word        *wordPage
-	tickNS      float64
-	hist        nanos
-	calls       *callCounter
-	collector   *collector // of the gc row
-	during      nanos
+	there, bulk, feed *shm.Reader
+	back              *shm.Writer
+	word              *wordPage
+	tickNS            float64
+	hist              nanos
+	calls             *callCounter
+	collector         *collector // of the gc row
+	during            nanos
 }
 
 func openPeer() (*peerSide, error) {
 	file := func(fd int) *os.File { return os.NewFile(uintptr(fd), "descriptor "+strconv.Itoa(fd)) }
 	gate := file(fdGate)
 	p := &peerSide{tickNS: tickRate()}
-	var errs [4]error
+	var errs [5]error
 	p.there, errs[0] = shm.OpenReader(file(fdThere), file(fdThereCursor), gate)
 	p.back, errs[1] = shm.OpenWriter(file(fdBack), gate)
 	p.feed, errs[2] = shm.OpenReader(file(fdFeed), file(fdFeedCursor), gate)
 	p.word, errs[3] = openWord(file(fdWord))
+	p.bulk, errs[4] = shm.OpenReader(file(fdBulk), file(fdBulkCursor), gate)
 	return p, errors.Join(errs[:]...)
 }
 
@@ -123,6 +124,8 @@ func (p *peerSide) obey(core int, lines *bufio.Reader, out io.Writer) error {
 			p.word.bounce()
 		case "lane":
 			count, err = p.serve(p.there)
+		case "bulk":
+			count, err = p.serve(p.bulk)
 		case "collector on":
 			debug.SetGCPercent(collectorPercent)
 		case "feed":

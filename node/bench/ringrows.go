@@ -19,7 +19,7 @@ func (rs *ringRows) add(x RingRow) {
 			return
 		}
 	}
-	first := RingRow{Table: x.Table, Path: x.Path, SizeBytes: x.SizeBytes}
+	first := RingRow{Table: x.Table, Path: x.Path, SizeBytes: x.SizeBytes, RingBytes: x.RingBytes}
 	first.join(&x)
 	rs.rows = append(rs.rows, &first)
 }

@@ -64,6 +64,8 @@ func TestScripts(t *testing.T) {
 			"until":   until,
 			"hang":    hang,
 			"steady":  steady,
+			"figures": figures,
+			"oneline": oneline,
 		},
 	})
 }
