@@ -21,19 +21,21 @@ type collector struct {
 	worst [collectionsMax]int64 // by collection; of the measuring thread
 }
 
-const collectionsMax = 1 << 14
+const (
+	collectionsMax   = 1 << 14
+	collectorPercent = 100 // as a program has it that says nothing
+)
 
 // startCollector switches the collector on as a program has it, and forces one every so often.
 func startCollector(every time.Duration) *collector {
 	c := &collector{stop: make(chan struct{}), done: make(chan struct{}), took: make([]int64, 0, collectionsMax)}
-	debug.SetGCPercent(100)
-	go c.run(every)
+	debug.SetGCPercent(collectorPercent)
+	go c.run(time.NewTicker(every)) // made here: before anything is counted
 	return c
 }
 
-func (c *collector) run(every time.Duration) {
+func (c *collector) run(t *time.Ticker) {
 	defer close(c.done)
-	t := time.NewTicker(every)
 	defer t.Stop()
 	for len(c.took) < collectionsMax {
 		select {

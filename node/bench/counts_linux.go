@@ -77,9 +77,10 @@ func (c *callCounter) close() {
 
 // threadCounts is what a measuring thread has counted at a moment.
 type threadCounts struct {
-	Mallocs  uint64  `json:"mallocs"`
-	Switches uint64  `json:"switches"`
-	Calls    *uint64 `json:"syscalls,omitempty"` // nil: they cannot be counted here
+	Mallocs     uint64  `json:"mallocs"`
+	Switches    uint64  `json:"switches"`
+	Collections uint64  `json:"collections"`        // of the garbage collector, in this process
+	Calls       *uint64 `json:"syscalls,omitempty"` // nil: they cannot be counted here
 }
 
 // begin looks at the calls and the mallocs last, since at the same first: what these looks
@@ -89,7 +90,7 @@ func (c *callCounter) begin() (t threadCounts) {
 	if c.fd >= 0 {
 		t.Calls = new(uint64)
 	}
-	t.Mallocs = c.mallocs()
+	t.Mallocs, t.Collections = c.heap()
 	if n, ok := c.now(); ok {
 		*t.Calls = n
 	} else {
@@ -101,7 +102,8 @@ func (c *callCounter) begin() (t threadCounts) {
 // since is what has happened from a beginning until now.
 func (c *callCounter) since(t threadCounts) (d threadCounts) {
 	n, ok := c.now()
-	d.Mallocs = c.mallocs() - t.Mallocs
+	d.Mallocs, d.Collections = c.heap()
+	d.Mallocs, d.Collections = d.Mallocs-t.Mallocs, d.Collections-t.Collections
 	if d.Switches = switches() - t.Switches; ok && t.Calls != nil {
 		d.Calls = new(uint64)
 		*d.Calls = n - *t.Calls - 1 // the read that told this
@@ -109,15 +111,16 @@ func (c *callCounter) since(t threadCounts) (d threadCounts) {
 	return d
 }
 
-func (c *callCounter) mallocs() uint64 {
+func (c *callCounter) heap() (mallocs, collections uint64) {
 	runtime.ReadMemStats(&c.mem)
-	return c.mem.Mallocs
+	return c.mem.Mallocs, uint64(c.mem.NumGC)
 }
 
 // plus adds the other thread's.
 func (t threadCounts) plus(o threadCounts) threadCounts {
 	t.Mallocs += o.Mallocs
 	t.Switches += o.Switches
+	t.Collections += o.Collections
 	if t.Calls == nil || o.Calls == nil {
 		t.Calls = nil
 		return t

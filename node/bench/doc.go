@@ -57,11 +57,13 @@
 // generator and echo server, are shown apart. Where the path's processes are not
 // known, no figure is given.
 //
-// Rings and datagrams have a histogram of their own (nanos), exact below 4 us, which leaves as
-// HdrHistogram's V2 and percentile files. Their mallocs and system calls are those of both
-// measuring threads; what the looks cost themselves is left out. Their collector is off, but in the
-// gc rows, where one is forced again and again in both processes and the worst message that
-// each has overlapped is kept.
+// A row of RunRing or RunUDP carries its distribution as buckets (128 for each doubling), as
+// HdrHistogram's own form, and, asked for, as a file for its plotter. Calls and mallocs are of
+// both processes over all messages of the row, warm-up included (counted_messages_total).
+//
+// The measuring processes have the garbage collector off, which collections_total shows; the gc
+// row has it on and forced. What a hot loop does to it is a test's: with the collector on,
+// TestMessagesAllocateNothingHoweverLong wants no malloc at all in FIRE_GC_MINUTES minutes.
 //
 // # Invariants
 //

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"math/bits"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,6 +30,40 @@ func (h *nanos) encoded() string {
 		return "" // a buffer in memory takes everything
 	}
 	return string(b)
+}
+
+// Histogram is a distribution as JSON has it: the counts of all buckets are the total.
+type Histogram struct {
+	Total   uint64            `json:"total"`
+	Buckets []HistogramBucket `json:"buckets"` // those that are not empty, by value
+}
+
+// HistogramBucket counts what lies above the bucket before and at most at its value.
+type HistogramBucket struct {
+	ValueNS int64  `json:"value_ns"`
+	Count   uint64 `json:"count"`
+}
+
+// told has 128 buckets for each doubling everywhere, also where nanos is exact: the bound is
+// the same, and a row is some hundred buckets and not thousands.
+func (h *nanos) told() *Histogram {
+	out := &Histogram{Total: h.count}
+	for i, n := range h.bucket {
+		if n == 0 {
+			continue
+		}
+		v := nanosUpper(i)
+		if top := bits.Len64(v) - 1; top > 7 {
+			v |= 1<<(top-7) - 1
+		}
+		v = min(v, h.max)
+		if last := len(out.Buckets) - 1; last >= 0 && out.Buckets[last].ValueNS == int64(v) {
+			out.Buckets[last].Count += n
+			continue
+		}
+		out.Buckets = append(out.Buckets, HistogramBucket{int64(v), n})
+	}
+	return out
 }
 
 // WritePercentiles writes a file for each row that has latencies, as HdrHistogram's plotter

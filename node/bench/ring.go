@@ -16,7 +16,8 @@ type RingConfig struct {
 	Rounds    int           // default 5
 	RoundTime time.Duration // of one row in a round; default 300 ms
 	Rate      int           // messages per second of the fixed_rate rows; default 100,000
-	Lines     uint64        // capacity of each ring; default 4096 lines, 256 KiB
+	Lines     uint64        // capacity of the rings of latency rows; default 4096 lines, 256 KiB
+	BulkLines uint64        // of the rings of throughput rows; default 65536 lines, 4 MiB
 	Cores     [2]int        // where the two processes run; default 0 and 1
 	GCEvery   time.Duration // a collection is forced so often in both processes, in rows of their own; default 0: no such rows
 
@@ -24,13 +25,14 @@ type RingConfig struct {
 	AeronJar  string // io.aeron:aeron-all; needs a JDK
 	Disruptor string // the program that node/bench/testdata/disruptor builds
 
-	rivalGrace time.Duration                     // 0: rivalGrace
-	only       func(table string, size int) bool // of a test: the rows that are measured; nil: all
+	rivalGrace  time.Duration                     // 0: rivalGrace
+	collectorOn bool                              // of a test: both processes keep the garbage collector on
+	only        func(table string, size int) bool // of a test: the rows that are measured; nil: all
 }
 
 // DefaultRing is what `fire bench ring` does without flags.
 func DefaultRing() RingConfig {
-	return RingConfig{Rounds: 5, RoundTime: 300 * time.Millisecond, Rate: 100_000, Lines: 4096, Cores: [2]int{0, 1}}
+	return RingConfig{Rounds: 5, RoundTime: 300 * time.Millisecond, Rate: 100_000, Lines: 4096, BulkLines: 65536, Cores: [2]int{0, 1}}
 }
 
 // Check returns every problem at once.
@@ -46,8 +48,10 @@ func (c *RingConfig) Check() error {
 	if c.Rate < 1000 || c.Rate > 2_000_000 {
 		bad("rate %d is not 1000 to 2000000 messages/s", c.Rate)
 	}
-	if c.Lines < 256 || c.Lines > 1<<20 || c.Lines&(c.Lines-1) != 0 {
-		bad("%d lines is no power of two from 256 to 1048576", c.Lines)
+	for _, lines := range []uint64{c.Lines, c.BulkLines} {
+		if lines < 256 || lines > 1<<20 || lines&(lines-1) != 0 {
+			bad("%d lines is no power of two from 256 to 1048576", lines)
+		}
 	}
 	if c.GCEvery != 0 && (c.GCEvery < time.Millisecond || c.GCEvery > time.Minute) {
 		bad("a collection every %v is not 1ms to 1m", c.GCEvery)
@@ -79,6 +83,7 @@ type RingRow struct {
 	Table     string  `json:"table"`
 	Path      string  `json:"path"` // "raw", "fire lane", "fire broadcast" or a rival's
 	SizeBytes int     `json:"size_bytes,omitempty"`
+	RingBytes uint64  `json:"ring_bytes,omitempty"` // of fire's ring in this row
 	Messages  uint64  `json:"messages_total"`
 	PerSecond float64 `json:"messages_per_second,omitempty"`
 
@@ -94,14 +99,25 @@ type RingRow struct {
 
 	// HDR is the latencies' HdrHistogram: V2, compressed, in base 64.
 	HDR string `json:"hdr_histogram,omitempty"`
+	// Histogram is the same, to be read without a library.
+	Histogram *Histogram `json:"histogram,omitempty"`
 
-	Mallocs  *uint64 `json:"mallocs_total,omitempty"`  // of both processes while measuring
-	Switches *uint64 `json:"switches_total,omitempty"` // context switches of both measuring threads
-	Calls    *uint64 `json:"syscalls_total,omitempty"` // system calls of both; nil: this user cannot count them
-	NotRun   string  `json:"not_run,omitempty"`        // why a rival has no figures, or not of all rounds
+	// Counted is the messages that the counts below are of: a row's warm-up is in no latency
+	// but in these.
+	Counted     uint64  `json:"counted_messages_total,omitempty"`
+	Mallocs     *uint64 `json:"mallocs_total,omitempty"`     // of both processes while measuring
+	Switches    *uint64 `json:"switches_total,omitempty"`    // context switches of both measuring threads
+	Calls       *uint64 `json:"syscalls_total,omitempty"`    // system calls of both; nil: this user cannot count them
+	Collections *uint64 `json:"collections_total,omitempty"` // of the garbage collectors of both; 0 except in the gc row
+	NotRun      string  `json:"not_run,omitempty"`           // why a rival has no figures, or not of all rounds
 
 	MallocsPerMessage *float64 `json:"mallocs_per_message,omitempty"`
 	CallsPerMessage   *float64 `json:"syscalls_per_message,omitempty"`
+
+	// Of the process that answers or reads; the rest is the writer's.
+	PeerMallocsPerMessage  *float64 `json:"peer_mallocs_per_message,omitempty"`
+	PeerCallsPerMessage    *float64 `json:"peer_syscalls_per_message,omitempty"`
+	peerMallocs, peerCalls *uint64
 
 	latency nanos
 	round   int             // of this figure
@@ -118,7 +134,8 @@ type RingResult struct {
 	Rounds    int       `json:"rounds"`
 	RoundNS   int64     `json:"round_ns"`
 	Lines     uint64    `json:"lines"`
-	Bytes     uint64    `json:"ring_bytes"` // of each ring's messages, lines of 64
+	Bytes     uint64    `json:"ring_bytes"` // of each ring of the latency rows, lines of 64
+	BulkBytes uint64    `json:"throughput_ring_bytes"`
 	Rate      int       `json:"rate_per_second"`
 	ClockNS   float64   `json:"clock_ns"` // one look at the clock, which is in every latency once
 
@@ -150,11 +167,14 @@ func RunRing(ctx context.Context, cfg RingConfig, peer []string, progress func(s
 	if err := supported(); err != nil {
 		return nil, err
 	}
+	if err := pinnable(cfg.Cores); err != nil {
+		return nil, err
+	}
 	if progress == nil {
 		progress = func(string) {}
 	}
 	res := &RingResult{StartedAt: time.Now(), CPUs: runtime.NumCPU(), GoVersion: runtime.Version(), Cores: cfg.Cores,
-		Topology: topology(cfg.Cores), Rounds: cfg.Rounds, RoundNS: int64(cfg.RoundTime), Lines: cfg.Lines, Bytes: cfg.Lines * 64, Rate: cfg.Rate, ClockNS: clockCost(), NotCounted: whyNotCounted()}
+		Topology: topology(sysCPU, cfg.Cores), Rounds: cfg.Rounds, RoundNS: int64(cfg.RoundTime), Lines: cfg.Lines, Bytes: cfg.Lines * 64, BulkBytes: cfg.BulkLines * 64, Rate: cfg.Rate, ClockNS: clockCost(), NotCounted: whyNotCounted()}
 	rows := newRingRows()
 	rivals := startRivals(ctx, cfg, progress)
 	defer func() {

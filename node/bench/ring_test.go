@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -44,10 +47,25 @@ func TestRingBenchMeasuresEveryRowBetweenTwoProcesses(t *testing.T) {
 		} else if q := []int64{1, r.P50NS, r.P99NS, r.P999NS, r.P9999, r.MaxNS}; !slices.IsSorted(q) {
 			t.Errorf("%s %s %d: quantiles %v", r.Table, r.Path, r.SizeBytes, q)
 		}
+		if r.Counted < r.Messages && r.Table != RowHiccup && r.Table != RowBounce {
+			t.Errorf("%s %s %d: counts are of %d messages, latencies of %d", r.Table, r.Path, r.SizeBytes, r.Counted, r.Messages)
+		}
+		if r.Collections != nil && *r.Collections != 0 {
+			t.Errorf("%s %s %d: %d collections", r.Table, r.Path, r.SizeBytes, *r.Collections)
+		}
 		// The measurement itself allocates a little around its loop, never per message.
 		if r.Mallocs != nil && (*r.Mallocs > 100 || r.Messages > 1000 && *r.Mallocs*10 > r.Messages) {
 			t.Errorf("%s %s %d: %d mallocs for %d messages", r.Table, r.Path, r.SizeBytes, *r.Mallocs, r.Messages)
 		}
+	}
+	for _, r := range res.Rows {
+		want := map[string]uint64{RowPingPong: 256 << 10, RowFixedRate: 256 << 10, RowThroughput: res.BulkBytes}[r.Table]
+		if r.NotRun == "" && r.RingBytes != want {
+			t.Errorf("%s %s %d: ring of %d bytes, want %d", r.Table, r.Path, r.SizeBytes, r.RingBytes, want)
+		}
+	}
+	if res.Bytes != 256<<10 || res.BulkBytes != DefaultRing().BulkLines*64 {
+		t.Errorf("rings of %d and %d bytes", res.Bytes, res.BulkBytes)
 	}
 	for table, want := range map[string]int{RowHiccup: 1, RowBounce: 1, RowPingPong: 3, RowFixedRate: 3, RowThroughput: 4 + 2} {
 		if seen[table] != want {
@@ -120,6 +138,31 @@ func TestTopologyReadsLists(t *testing.T) {
 	for list, want := range map[string]bool{"0": false, "0,3": true, "0-3": true, "4-8,1": false, "": false, "2-x": false} {
 		if listed(list, 3) != want {
 			t.Errorf("3 in %q is %v", list, !want)
+		}
+	}
+}
+
+func TestTopologyNamesSMTSiblings(t *testing.T) {
+	for want, cpus := range map[string][2][2]string{ // siblings and socket of cores 0 and 1
+		"unknown": {},
+		"SMT siblings of one core (0-1): latencies are those of one core's cache, not of two cores":   {{"0-1", "0"}, {"0-1", "0"}},
+		"two cores of one socket, without SMT siblings":                                               {{"0", "0"}, {"1", "0"}},
+		"two cores of one socket, 0 is one of the SMT siblings 0,4, 1 is one of the SMT siblings 1,5": {{"0,4", "0"}, {"1,5", "0"}},
+		"two sockets, without SMT siblings":                                                           {{"0", "0"}, {"1", "1"}},
+	} {
+		sys := t.TempDir()
+		for core, x := range cpus {
+			dir := filepath.Join(sys, "cpu"+strconv.Itoa(core), "topology")
+			if x[0] == "" {
+				continue
+			}
+			if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "thread_siblings_list"), []byte(x[0]+"\n"), 0o644),
+				os.WriteFile(filepath.Join(dir, "physical_package_id"), []byte(x[1]+"\n"), 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := topology(sys, [2]int{0, 1}); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}
 }

@@ -75,7 +75,17 @@ func (m *ringMeasure) all() error {
 	if err := pin(m.cfg.Cores[0]); err != nil {
 		return err
 	}
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	percent := -1
+	if m.cfg.collectorOn {
+		percent = collectorPercent
+		if err := m.w.tell("collector on"); err != nil {
+			return err
+		}
+		if _, err := m.w.answer(); err != nil {
+			return err
+		}
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(percent))
 	m.calls = newCallCounter()
 	defer m.calls.close()
 	lane := func(size int) error { return m.throughput(pathLane, size) }
@@ -196,7 +206,8 @@ func (m *ringMeasure) pingPong(size int) error {
 	answered := false
 	each := func(uint16, []byte) { answered = true }
 	before := m.calls.begin()
-	for i, t0 := 0, ticks(); t0 < end; i++ {
+	i := 0
+	for t0 := ticks(); t0 < end; i++ {
 		if res := m.w.there.Offer(msgEcho, p); res != shm.Sent {
 			return m.refused(res)
 		}
@@ -211,28 +222,27 @@ func (m *ringMeasure) pingPong(size int) error {
 		}
 		t0 = t1
 	}
-	c, err := m.stop(m.w.there, before)
-	count := c // what is pointed to is made after the counting
+	count, own, err := m.stop(m.w.there, before)
 	if err == nil {
-		m.rows.add(RingRow{Table: RowPingPong, Path: pathLane, SizeBytes: size, Messages: m.hist.count, latency: m.hist,
-			Mallocs: &count.Mallocs, Switches: &count.Switches, Calls: count.Calls})
+		row := RingRow{Table: RowPingPong, Path: pathLane, SizeBytes: size, RingBytes: m.cfg.Lines * 64, Messages: m.hist.count, latency: m.hist}
+		row.counts(uint64(i), own, count.threadCounts)
+		m.rows.add(row)
 	}
 	return err
 }
 
-// stop ends the peer's serving and returns what both have counted.
-func (m *ringMeasure) stop(w *shm.Writer, before threadCounts) (peerCount, error) {
-	own := m.calls.since(before)
+// stop ends the peer's serving and returns what each has counted.
+func (m *ringMeasure) stop(w *shm.Writer, before threadCounts) (count peerCount, own threadCounts, err error) {
+	own = m.calls.since(before)
 	for {
 		if res := w.Offer(msgStop, nil); res == shm.Sent {
 			break
 		} else if res != shm.Full {
-			return peerCount{}, m.refused(res)
+			return count, own, m.refused(res)
 		}
 	}
-	c, err := m.w.answer()
-	c.threadCounts = c.plus(own)
-	return c, err
+	count, err = m.w.answer()
+	return count, own, err
 }
 
 func (m *ringMeasure) refused(res shm.Result) error {
@@ -247,10 +257,11 @@ func (m *ringMeasure) fixedRate(size int) error {
 	if err := m.w.tell("lane"); err != nil {
 		return err
 	}
-	count, err := m.timed(size, nil)
+	count, own, err := m.timed(size, nil)
 	if err == nil {
-		m.rows.add(RingRow{Table: RowFixedRate, Path: pathLane, SizeBytes: size, Messages: count.Messages, latency: histogram(count.Latency),
-			Mallocs: &count.Mallocs, Switches: &count.Switches, Calls: count.Calls})
+		row := RingRow{Table: RowFixedRate, Path: pathLane, SizeBytes: size, RingBytes: m.cfg.Lines * 64, Messages: count.Messages, latency: histogram(count.Latency)}
+		row.counts(count.Messages, own, count.threadCounts)
+		m.rows.add(row)
 	}
 	return err
 }
@@ -264,23 +275,25 @@ func (m *ringMeasure) collected(size int) error {
 		return err
 	}
 	c := startCollector(m.cfg.GCEvery)
-	count, err := m.timed(size, c)
+	count, own, err := m.timed(size, c)
 	took, worst := c.end(m.tickNS)
 	if err != nil {
 		return err
 	}
-	m.rows.add(RingRow{Table: RowGC, Path: pathLane, SizeBytes: size, Messages: count.Messages, latency: histogram(count.Latency)})
+	row := RingRow{Table: RowGC, Path: pathLane, SizeBytes: size, RingBytes: m.cfg.Lines * 64, Messages: count.Messages, latency: histogram(count.Latency)}
+	row.counts(count.Messages, own, count.threadCounts)
+	m.rows.add(row)
 	during := histogram(count.During)
-	m.rows.add(RingRow{Table: RowGC, Path: pathCollecting, SizeBytes: size, Messages: during.count, latency: during})
+	m.rows.add(RingRow{Table: RowGC, Path: pathCollecting, SizeBytes: size, RingBytes: m.cfg.Lines * 64, Messages: during.count, latency: during})
 	if m.rows.gc == nil {
 		m.rows.gc = &GCEffect{EveryNS: int64(m.cfg.GCEvery)}
 	}
-	m.rows.gc.add(append(took, count.Took...), append(worst, count.Worst...), count.Mallocs)
+	m.rows.gc.add(append(took, count.Took...), append(worst, count.Worst...), *row.Mallocs)
 	return nil
 }
 
 // timed sends messages when they are due, and marks those that a collection here has overlapped.
-func (m *ringMeasure) timed(size int, c *collector) (peerCount, error) {
+func (m *ringMeasure) timed(size int, c *collector) (count peerCount, own threadCounts, err error) {
 	p := make([]byte, size)
 	step := uint64(float64(time.Second) / float64(m.cfg.Rate) / m.tickNS)
 	before := m.calls.begin()
@@ -298,7 +311,7 @@ func (m *ringMeasure) timed(size int, c *collector) (peerCount, error) {
 			if res := m.w.there.Offer(msgTimed, p); res == shm.Sent {
 				break
 			} else if res != shm.Full { // the message waits, and its time runs
-				return peerCount{}, m.refused(res)
+				return count, own, m.refused(res)
 			}
 		}
 	}
@@ -306,7 +319,7 @@ func (m *ringMeasure) timed(size int, c *collector) (peerCount, error) {
 }
 
 func (m *ringMeasure) throughput(path string, size int) error {
-	w, command := m.w.there, "lane"
+	w, command := m.w.bulk, "bulk"
 	if path == pathBroadcast {
 		w, command = m.w.feed, "feed"
 	}
@@ -326,14 +339,15 @@ func (m *ringMeasure) throughput(path string, size int) error {
 		}
 	}
 	took := m.ns(ticks() - start)
-	c, err := m.stop(w, before)
-	count := c // what is pointed to is made after the counting
+	count, own, err := m.stop(w, before)
 	if err == nil && path == pathLane && count.Messages != sent {
 		err = fmt.Errorf("the lane carried %d of %d messages", count.Messages, sent)
 	}
 	if err == nil {
-		m.rows.add(RingRow{Table: RowThroughput, Path: path, SizeBytes: size, Messages: count.Messages,
-			PerSecond: float64(count.Messages) / float64(took) * 1e9, Mallocs: &count.Mallocs, Switches: &count.Switches, Calls: count.Calls})
+		row := RingRow{Table: RowThroughput, Path: path, SizeBytes: size, RingBytes: m.cfg.BulkLines * 64, Messages: count.Messages,
+			PerSecond: float64(count.Messages) / float64(took) * 1e9}
+		row.counts(sent, own, count.threadCounts)
+		m.rows.add(row)
 	}
 	return err
 }

@@ -46,7 +46,7 @@ var errGone = errors.New("the other process is gone")
 
 // sentNanos is a histogram on its way to the other process.
 type sentNanos struct {
-	Buckets map[int]uint32 `json:"buckets"` // of nanos, those that are not empty
+	Buckets map[int]uint64 `json:"buckets"` // of nanos, those that are not empty
 	Sum     uint64         `json:"sum"`
 	Max     uint64         `json:"max"`
 }
@@ -109,26 +109,27 @@ const watchEvery = 200 * time.Millisecond
 
 // peerSide is the peer's end of a ringWorld.
 type peerSide struct {
-	there, feed *shm.Reader
-	back        *shm.Writer
-	word        *wordPage
-	tickNS      float64
-	hist        nanos
-	calls       *callCounter
-	collector   *collector // of the gc row
-	gone        atomic.Bool
-	during      nanos
+	there, bulk, feed *shm.Reader
+	back              *shm.Writer
+	word              *wordPage
+	tickNS            float64
+	hist              nanos
+	calls             *callCounter
+	collector         *collector // of the gc row
+	gone              atomic.Bool
+	during            nanos
 }
 
 func openPeer() (*peerSide, error) {
 	file := func(fd int) *os.File { return os.NewFile(uintptr(fd), "descriptor "+strconv.Itoa(fd)) }
 	gate := file(fdGate)
 	p := &peerSide{tickNS: tickRate()}
-	var errs [4]error
+	var errs [5]error
 	p.there, errs[0] = shm.OpenReader(file(fdThere), file(fdThereCursor), gate)
 	p.back, errs[1] = shm.OpenWriter(file(fdBack), gate)
 	p.feed, errs[2] = shm.OpenReader(file(fdFeed), file(fdFeedCursor), gate)
 	p.word, errs[3] = openWord(file(fdWord))
+	p.bulk, errs[4] = shm.OpenReader(file(fdBulk), file(fdBulkCursor), gate)
 	return p, errors.Join(errs[:]...)
 }
 
@@ -153,6 +154,10 @@ func (p *peerSide) obey(core int, lines *bufio.Reader, out io.Writer) error {
 			p.word.bounce(&p.gone)
 		case "lane":
 			count, err = p.serve(p.there)
+		case "bulk":
+			count, err = p.serve(p.bulk)
+		case "collector on":
+			debug.SetGCPercent(collectorPercent)
 		case "feed":
 			count, err = p.serve(p.feed)
 		default:
@@ -224,7 +229,7 @@ func (p *peerSide) serve(r *shm.Reader) (peerCount, error) {
 }
 
 func (h *nanos) sent() sentNanos {
-	s := sentNanos{map[int]uint32{}, h.sum, h.max}
+	s := sentNanos{map[int]uint64{}, h.sum, h.max}
 	for i, n := range h.bucket {
 		if n > 0 {
 			s.Buckets[i] = n
@@ -238,7 +243,7 @@ func histogram(s sentNanos) (h nanos) {
 	for i, n := range s.Buckets {
 		if i >= 0 && i < len(h.bucket) {
 			h.bucket[i] = n
-			h.count += uint64(n)
+			h.count += n
 		}
 	}
 	h.sum, h.max = s.Sum, s.Max

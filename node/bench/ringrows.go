@@ -19,7 +19,7 @@ func (rs *ringRows) add(x RingRow) {
 			return
 		}
 	}
-	first := RingRow{Table: x.Table, Path: x.Path, SizeBytes: x.SizeBytes}
+	first := RingRow{Table: x.Table, Path: x.Path, SizeBytes: x.SizeBytes, RingBytes: x.RingBytes}
 	first.join(&x)
 	rs.rows = append(rs.rows, &first)
 }
@@ -39,7 +39,19 @@ func (r *RingRow) join(x *RingRow) {
 		r.rounds[x.round] = x.PerSecond
 		r.RoundPerSecond = append(r.RoundPerSecond, x.PerSecond)
 	}
-	r.Mallocs, r.Switches, r.Calls = addCounts(r.Mallocs, x.Mallocs), addCounts(r.Switches, x.Switches), addCounts(r.Calls, x.Calls)
+	r.Counted += x.Counted
+	r.Mallocs, r.Switches, r.Calls, r.Collections = addCounts(r.Mallocs, x.Mallocs), addCounts(r.Switches, x.Switches), addCounts(r.Calls, x.Calls), addCounts(r.Collections, x.Collections)
+	r.peerMallocs, r.peerCalls = addCounts(r.peerMallocs, x.peerMallocs), addCounts(r.peerCalls, x.peerCalls)
+}
+
+// counts takes what both sides have counted during messages.
+func (r *RingRow) counts(messages uint64, own, peer threadCounts) {
+	both := own.plus(peer)
+	r.Counted, r.Mallocs, r.Switches, r.Calls, r.Collections = messages, &both.Mallocs, &both.Switches, both.Calls, &both.Collections
+	r.peerMallocs = &peer.Mallocs
+	if both.Calls != nil {
+		r.peerCalls = peer.Calls
+	}
 }
 
 func addCounts(a, b *uint64) *uint64 {
@@ -60,11 +72,12 @@ func (rs *ringRows) finish() []RingRow {
 	for _, r := range rs.rows {
 		if h := &r.latency; h.count > 0 {
 			r.MeanNS = float64(h.sum) / float64(h.count)
-			r.HDR = h.encoded()
+			r.HDR, r.Histogram = h.encoded(), h.told()
 			r.P50NS, r.P99NS, r.P999NS, r.P9999, r.MaxNS = h.quantile(0.5), h.quantile(0.99), h.quantile(0.999), h.quantile(0.9999), int64(h.max)
 		}
 		r.PerSecond = median(r.RoundPerSecond)
-		r.MallocsPerMessage, r.CallsPerMessage = share(r.Mallocs, r.Messages), share(r.Calls, r.Messages)
+		r.MallocsPerMessage, r.CallsPerMessage = share(r.Mallocs, r.Counted), share(r.Calls, r.Counted)
+		r.PeerMallocsPerMessage, r.PeerCallsPerMessage = share(r.peerMallocs, r.Counted), share(r.peerCalls, r.Counted)
 		out = append(out, *r)
 	}
 	return out

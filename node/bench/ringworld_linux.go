@@ -25,12 +25,14 @@ import (
 //
 //	there    lane        this process to the peer
 //	back     lane        the peer to this process
-//	feed     broadcast   this process to the peer
+//	bulk     lane        the same, with more room: throughput
+//	feed     broadcast   the same
 //	word     a page      handed to and fro
 type ringWorld struct {
 	gate  *shm.Gate
 	there *shm.Writer
 	back  *shm.Reader
+	bulk  *shm.Writer
 	feed  *shm.Writer
 	word  *atomic.Uint64
 
@@ -51,13 +53,15 @@ const (
 	fdFeedCursor
 	fdGate
 	fdWord
+	fdBulk
+	fdBulkCursor
 )
 
 // files are the memories before they are mapped; all are closed when both have them.
-type ringFiles struct{ there, thereCursor, back, backCursor, feed, feedCursor, word *os.File }
+type ringFiles struct{ there, thereCursor, back, backCursor, feed, feedCursor, word, bulk, bulkCursor *os.File }
 
 func (f *ringFiles) list(gate *os.File) []*os.File {
-	return []*os.File{f.there, f.thereCursor, f.back, f.backCursor, f.feed, f.feedCursor, gate, f.word}
+	return []*os.File{f.there, f.thereCursor, f.back, f.backCursor, f.feed, f.feedCursor, gate, f.word, f.bulk, f.bulkCursor}
 }
 
 func (f *ringFiles) close() {
@@ -68,10 +72,10 @@ func (f *ringFiles) close() {
 	}
 }
 
-func makeRingFiles(lines uint64) (*ringFiles, error) {
+func makeRingFiles(lines, bulkLines uint64) (*ringFiles, error) {
 	f := &ringFiles{}
 	var err error
-	data := func(to **os.File, name string, d shm.Discipline) {
+	data := func(to **os.File, name string, d shm.Discipline, lines uint64) {
 		if err == nil {
 			*to, err = shm.CreateData(shm.Spec{Name: name, Discipline: d, Lines: lines, Epoch: 1})
 		}
@@ -81,11 +85,13 @@ func makeRingFiles(lines uint64) (*ringFiles, error) {
 			*to, err = shm.CreateCursor(name, 1, 0)
 		}
 	}
-	data(&f.there, "there", shm.Lane)
-	data(&f.back, "back", shm.Lane)
-	data(&f.feed, "feed", shm.Broadcast)
+	data(&f.there, "there", shm.Lane, lines)
+	data(&f.back, "back", shm.Lane, lines)
+	data(&f.bulk, "bulk", shm.Lane, bulkLines)
+	data(&f.feed, "feed", shm.Broadcast, bulkLines)
 	cursor(&f.thereCursor, "there")
 	cursor(&f.backCursor, "back")
+	cursor(&f.bulkCursor, "bulk")
 	cursor(&f.feedCursor, "feed")
 	if err == nil {
 		var fd int
@@ -103,7 +109,7 @@ func makeRingFiles(lines uint64) (*ringFiles, error) {
 
 // startRingWorld starts the peer and joins it. close ends both.
 func startRingWorld(ctx context.Context, cfg RingConfig, peer []string) (w *ringWorld, err error) {
-	files, err := makeRingFiles(cfg.Lines)
+	files, err := makeRingFiles(cfg.Lines, cfg.BulkLines)
 	if err != nil {
 		return nil, err
 	}
@@ -126,12 +132,15 @@ func startRingWorld(ctx context.Context, cfg RingConfig, peer []string) (w *ring
 	if err = w.expect("mapped"); err != nil {
 		return w, err
 	}
-	for _, f := range []*os.File{files.thereCursor, files.back, files.feedCursor} {
+	for _, f := range []*os.File{files.thereCursor, files.back, files.bulkCursor, files.feedCursor} {
 		if err = shm.Seal(f); err != nil {
 			return w, err
 		}
 	}
 	if _, err = w.there.AddReader(files.thereCursor); err != nil {
+		return w, err
+	}
+	if _, err = w.bulk.AddReader(files.bulkCursor); err != nil {
 		return w, err
 	}
 	if _, err = w.feed.AddReader(files.feedCursor); err != nil {
@@ -153,13 +162,16 @@ func (w *ringWorld) mapOwn(f *ringFiles) (err error) {
 	if w.there, err = shm.OpenWriter(f.there, w.gate.File()); err != nil {
 		return err
 	}
+	if w.bulk, err = shm.OpenWriter(f.bulk, w.gate.File()); err != nil {
+		return err
+	}
 	if w.feed, err = shm.OpenWriter(f.feed, w.gate.File()); err != nil {
 		return err
 	}
 	if w.page, w.word, err = mapWord(f.word); err != nil {
 		return err
 	}
-	return errors.Join(shm.Seal(f.there), shm.Seal(f.feed))
+	return errors.Join(shm.Seal(f.there), shm.Seal(f.bulk), shm.Seal(f.feed))
 }
 
 func mapWord(f *os.File) ([]byte, *atomic.Uint64, error) {
@@ -221,7 +233,7 @@ func (w *ringWorld) close() error {
 			errs = append(errs, fmt.Errorf("the other process: %w: %s", err, w.errText.text()))
 		}
 	}
-	for _, x := range []interface{ Close() error }{w.there, w.back, w.feed, w.gate} {
+	for _, x := range []interface{ Close() error }{w.there, w.back, w.bulk, w.feed, w.gate} {
 		switch x := x.(type) {
 		case *shm.Writer:
 			if x != nil {
@@ -253,6 +265,18 @@ func pin(core int) error {
 		return fmt.Errorf("core %d: %w; name two that this process may use with --cores", core, err)
 	}
 	return nil
+}
+
+// pinnable tries both cores on threads that end with it: one that is not there is one clear
+// line, and not the end of a process that was to run on it.
+func pinnable(cores [2]int) error {
+	var errs [2]error
+	for i, core := range cores {
+		done := make(chan error, 1)
+		go func() { done <- pin(core) }()
+		errs[i] = <-done
+	}
+	return errors.Join(errs[:]...)
 }
 
 // switches are the context switches of this thread.

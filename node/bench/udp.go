@@ -108,10 +108,13 @@ func RunUDP(ctx context.Context, cfg UDPConfig, peer []string, progress func(str
 	if err := supported(); err != nil {
 		return nil, err
 	}
+	if err := pinnable(cfg.Cores); err != nil {
+		return nil, err
+	}
 	if progress == nil {
 		progress = func(string) {}
 	}
-	res := &UDPResult{StartedAt: time.Now(), CPUs: runtime.NumCPU(), GoVersion: runtime.Version(), Cores: cfg.Cores, Topology: topology(cfg.Cores),
+	res := &UDPResult{StartedAt: time.Now(), CPUs: runtime.NumCPU(), GoVersion: runtime.Version(), Cores: cfg.Cores, Topology: topology(sysCPU, cfg.Cores),
 		Rounds: cfg.Rounds, RoundNS: int64(cfg.RoundTime), Datagram: cfg.Datagram, Rate: cfg.Rate}
 	rows := newRingRows()
 	paths := []string{PathGoUDP, PathRawSpin, PathFire, PathFireSpin, PathQUIC}

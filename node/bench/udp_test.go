@@ -44,6 +44,48 @@ func TestUDPBenchMeasuresEveryPathBetweenTwoProcesses(t *testing.T) {
 	}
 }
 
+// stalled is an end whose answers come at once, but for one that takes as long as it takes.
+type stalled struct {
+	udpEnd
+	n, nth int
+	takes  time.Duration
+}
+
+func (e *stalled) send([]byte) bool { e.n++; return true }
+func (e *stalled) flush()           {}
+func (e *stalled) turn(each func([]byte)) error {
+	if e.n == e.nth {
+		time.Sleep(e.takes)
+	}
+	each(nil)
+	return nil
+}
+
+// TestMessagesDueInAStallAreTimedWhenItOutlastsTheRound: none of them is left out.
+func TestMessagesDueInAStallAreTimedWhenItOutlastsTheRound(t *testing.T) {
+	const rate = 1000
+	round := 200 * time.Millisecond
+	for _, x := range []struct {
+		takes time.Duration
+		sent  func(n int) bool
+	}{
+		{220 * time.Millisecond, func(n int) bool { return n > 150 }}, // they are sent after it
+		{time.Second, func(n int) bool { return n == 100 }},           // there is no time for them
+	} {
+		e, row := &stalled{nth: 100, takes: x.takes}, RingRow{}
+		if err := atRate(e, 64, rate, tickRate(), time.Now().Add(round), &row); err != nil {
+			t.Fatal(err)
+		}
+		if !x.sent(e.n) || int(row.Counted) != e.n {
+			t.Errorf("a stall of %v: %d were sent, %d counted", x.takes, e.n, row.Counted)
+		}
+		// From 50 ms, when the warm-up is over, one each millisecond; half of them were due in the stall.
+		if row.Messages < 120 || row.latency.count != row.Messages || row.latency.quantile(0.5) < int64(x.takes)/4 || row.latency.max < uint64(x.takes)*9/10 {
+			t.Errorf("a stall of %v: %d messages, p50 %v, most %v", x.takes, row.Messages, time.Duration(row.latency.quantile(0.5)), time.Duration(row.latency.max))
+		}
+	}
+}
+
 func TestUDPBenchRefusesNonsense(t *testing.T) {
 	for _, edit := range []func(*UDPConfig){func(c *UDPConfig) { c.Rounds = 0 }, func(c *UDPConfig) { c.Sizes = []int{7} }, func(c *UDPConfig) { c.Sizes = nil },
 		func(c *UDPConfig) { c.Cores = [2]int{1, 1} }, func(c *UDPConfig) { c.Datagram = 100 }, func(c *UDPConfig) { c.RoundTime = time.Hour }} {

@@ -93,6 +93,7 @@ func withUDPPeer(ctx context.Context, cfg UDPConfig, peer []string, plan *udpPla
 	here := *plan
 	here.To = c.at
 	done := make(chan error, 1)
+	var own threadCounts
 	go func() { // a locked thread that is never unlocked ends with its goroutine
 		done <- func() error {
 			if err := pin(cfg.Cores[0]); err != nil {
@@ -106,8 +107,7 @@ func withUDPPeer(ctx context.Context, cfg UDPConfig, peer []string, plan *udpPla
 			defer calls.close()
 			before := calls.begin()
 			err := measure(e, time.Now().Add(cfg.RoundTime+udpWarmup))
-			own := calls.since(before)
-			row.Mallocs, row.Switches, row.Calls = &own.Mallocs, &own.Switches, own.Calls
+			own = calls.since(before)
 			return err
 		}()
 	}()
@@ -116,8 +116,7 @@ func withUDPPeer(ctx context.Context, cfg UDPConfig, peer []string, plan *udpPla
 	stop()
 	count, cerr := c.end()
 	if err = errors.Join(err, cerr); err == nil {
-		own := threadCounts{*row.Mallocs, *row.Switches, row.Calls}.plus(count.threadCounts)
-		row.Mallocs, row.Switches, row.Calls = &own.Mallocs, &own.Switches, own.Calls
+		row.counts(row.Counted, own, count.threadCounts)
 	}
 	return err
 }
@@ -160,6 +159,7 @@ func roundTrips(e udpEnd, size int, tick float64, stop time.Time, row *RingRow) 
 			measuring = true
 		}
 		k++
+		row.Counted++
 		if size >= 16 {
 			binary.LittleEndian.PutUint64(msg[8:], k)
 		}
@@ -188,6 +188,8 @@ func roundTrips(e udpEnd, size int, tick float64, stop time.Time, row *RingRow) 
 
 // atRate sends each message when it is due, whatever became of those before it, or as soon
 // after as the last is back: its time counts from when it was due (no coordinated omission).
+// What was due before stop is sent after it, too; what even as long again is not enough for
+// enters as long as it was waited for.
 func atRate(e udpEnd, size, rate int, tick float64, stop time.Time, row *RingRow) error {
 	msg := make([]byte, size)
 	msg[0] = udpEcho
@@ -198,12 +200,20 @@ func atRate(e udpEnd, size, rate int, tick float64, stop time.Time, row *RingRow
 	t0, c0 := time.Now(), ticks()
 	for k := 0; ; k++ {
 		due := time.Duration(k) * period
+		if late := time.Now(); late.After(stop.Add(stop.Sub(t0))) {
+			for ; !t0.Add(due).After(stop); due += period {
+				row.latency.record(int64(late.Sub(t0) - due))
+				row.Messages++
+			}
+			return nil
+		}
 		for time.Since(t0) < due { // nobody sleeps: how late a timer wakes is no part of the path
 		}
 		if t0.Add(due).After(stop) {
 			return nil
 		}
 		back = false
+		row.Counted++
 		for !e.send(msg) {
 			if err := e.turn(each); err != nil {
 				return err
@@ -218,9 +228,7 @@ func atRate(e udpEnd, size, rate int, tick float64, stop time.Time, row *RingRow
 				return fmt.Errorf("message %d of %d bytes does not come back", k, size)
 			}
 		}
-		if now := time.Now(); now.After(stop) {
-			return nil
-		} else if now.After(warm) {
+		if time.Now().After(warm) {
 			row.latency.record(int64(float64(ticks()-c0)*tick) - int64(due))
 			row.Messages++
 		}
@@ -268,7 +276,7 @@ func oneWay(e udpEnd, size int, stop time.Time, row *RingRow) error {
 			return errors.New("the last message does not come back")
 		}
 	}
-	row.Messages = n
+	row.Messages, row.Counted = n, n+1 // the echo is the last
 	row.PerSecond = float64(n) / time.Since(began).Seconds()
 	return nil
 }

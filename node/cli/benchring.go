@@ -19,7 +19,8 @@ func benchRingVerbs() []*verb {
 			{name: "rounds", kind: kindInt, value: "N", def: "5", brief: "rounds"},
 			{name: "round-time", kind: kindDuration, value: "TIME", def: "300ms", brief: "time of one row in a round"},
 			{name: "messages", kind: kindInt, value: "N", def: "100000", brief: "messages per second of the fixed_rate rows"},
-			{name: "lines", kind: kindInt, value: "N", def: "4096", brief: "capacity of each ring in lines of 64 bytes, a power of two"},
+			{name: "lines", kind: kindInt, value: "N", def: "4096", brief: "capacity of the rings of latency rows in lines of 64 bytes, a power of two"},
+			{name: "throughput-lines", kind: kindInt, value: "N", def: "65536", brief: "the same of the throughput rows"},
 			{name: "cores", kind: kindString, value: "A,B", def: "0,1", brief: "the two cores"},
 			{name: "gc-every", kind: kindDuration, value: "TIME", def: "0s", brief: "add rows with a collection forced so often in both processes"},
 			hgrmFlag(),
@@ -43,6 +44,7 @@ func benchRingVerbs() []*verb {
 func benchRing(ctx context.Context, c *call) error {
 	cfg := bench.DefaultRing()
 	cfg.Rounds, cfg.RoundTime, cfg.Rate, cfg.Lines = int(c.int("rounds")), c.duration("round-time"), int(c.int("messages")), uint64(max(c.int("lines"), 0))
+	cfg.BulkLines = uint64(max(c.int("throughput-lines"), 0))
 	cfg.GCEvery = c.duration("gc-every")
 	cfg.AeronJar, cfg.Disruptor = c.string("aeron-jar"), c.string("disruptor")
 	a, b, ok := strings.Cut(c.string("cores"), ",")
@@ -54,6 +56,9 @@ func benchRing(ctx context.Context, c *call) error {
 	}
 	if err := cfg.Check(); err != nil {
 		return usage("", "%s", err)
+	}
+	if err := c.percentilesDir(); err != nil {
+		return err
 	}
 	program, err := os.Executable()
 	if err != nil {
@@ -71,6 +76,15 @@ func benchRing(ctx context.Context, c *call) error {
 
 func hgrmFlag() flag {
 	return flag{name: "hgrm", kind: kindString, value: "DIR", brief: "write the whole distribution of each row to a file there, as HdrHistogram's plotter reads it"}
+}
+
+// percentilesDir makes the directory that --hgrm names, before minutes are spent on its files.
+func (c *call) percentilesDir() error {
+	if dir := c.string("hgrm"); dir != "" {
+		_, err := bench.WritePercentiles(dir, nil)
+		return err
+	}
+	return nil
 }
 
 // writePercentiles writes what --hgrm asks for.
@@ -92,13 +106,13 @@ func (c *call) printRing(r *bench.RingResult) {
 	c.printf("\none way at 48 B is %.2f times the bounce (p50 %d and %d ns); %.1f M messages/s at 64 B\n",
 		r.RatioP50ToBounce, r.RingP50NS, r.BounceP50NS, r.MessagesPerSec64B/1e6)
 	if g := r.GC; g != nil {
-		c.printf("%d collections, one every %s in each process, took %s (p50) and %s (most); the worst message of each %s (p50) and %s (most); %d mallocs meanwhile\n",
+		c.printf("%d collections, one every %s in each process, took %s (p50) and %s (most); the worst message of each %s (p50) and %s (most); %d mallocs meanwhile, those of the collections themselves among them\n",
 			g.Collections, time.Duration(g.EveryNS), showNanos(g.TookP50NS), showNanos(g.TookMaxNS), showNanos(g.WorstP50NS), showNanos(g.WorstMaxNS), g.Mallocs)
 	}
 	for _, x := range r.Rivals {
 		c.printRingRival(x, r.Rounds, r.Ratios)
 	}
-	c.printf("fixed_rate is %d messages/s, each timed from when it was due; rings of %d lines (%d KiB)\n", r.Rate, r.Lines, r.Bytes>>10)
+	c.printf("fixed_rate is %d messages/s, each timed from when it was due; rings of %d KiB, of throughput rows %d KiB\n", r.Rate, r.Bytes>>10, r.BulkBytes>>10)
 	c.printNotCounted(r.NotCounted)
 	c.printf("%d rounds of %s, cores %d and %d: %s; a look at the clock costs %.0f ns\n",
 		r.Rounds, time.Duration(r.RoundNS), r.Cores[0], r.Cores[1], r.Topology, r.ClockNS)
@@ -149,19 +163,21 @@ var ringColumns = []column[bench.RingRow]{
 		}
 		return showRate(r.PerSecond)
 	}},
-	{head: "MALLOCS/MSG", right: true, cell: func(r bench.RingRow) string { return showShare(r.MallocsPerMessage) }},
-	{head: "SYSCALLS/MSG", right: true, cell: func(r bench.RingRow) string { return showShare(r.CallsPerMessage) }},
+	{head: "MALLOCS/MSG", right: true, cell: func(r bench.RingRow) string { return showShare(r.Counted, r.MallocsPerMessage) }},
+	{head: "SYSCALLS/MSG", right: true, cell: func(r bench.RingRow) string { return showShare(r.Counted, r.CallsPerMessage) }},
 	{head: "MALLOCS", right: true, wide: true, cell: func(r bench.RingRow) string { return showCountOf(r.Mallocs) }},
 	{head: "SYSCALLS", right: true, wide: true, cell: func(r bench.RingRow) string { return showCountOf(r.Calls) }},
 	{head: "SWITCHES", right: true, wide: true, cell: func(r bench.RingRow) string { return showCountOf(r.Switches) }},
 	{head: "MESSAGES", right: true, wide: true, cell: func(r bench.RingRow) string { return showCount(r.Messages) }},
 }
 
-// showShare is a count by message: 0 is none at all.
-func showShare(x *float64) string {
+// showShare is a count by message: 0 is none at all, "" of a row that counts nothing.
+func showShare(counted uint64, x *float64) string {
 	switch {
-	case x == nil:
+	case counted == 0:
 		return ""
+	case x == nil:
+		return "not counted" // why is below the table
 	case *x == 0:
 		return "0"
 	case *x < 0.0001:

@@ -25,3 +25,16 @@ go-disruptor: not run: --disruptor is not given
 		t.Errorf("got:\n%swant:\n%s", out.String(), want)
 	}
 }
+
+func TestCountsByMessageSayWhenNobodyCounted(t *testing.T) {
+	x := func(f float64) *float64 { return &f }
+	for _, v := range []struct {
+		counted uint64
+		share   *float64
+		want    string
+	}{{0, nil, ""}, {9, nil, "not counted"}, {9, x(0), "0"}, {9, x(0.00001), "<0.0001"}, {9, x(2.5), "2.5000"}} {
+		if got := showShare(v.counted, v.share); got != v.want {
+			t.Errorf("%d, %v: %q, want %q", v.counted, v.share, got, v.want)
+		}
+	}
+}

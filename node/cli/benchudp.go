@@ -57,6 +57,9 @@ func benchUDP(ctx context.Context, c *call) error {
 	if err := cfg.Check(); err != nil {
 		return usage("", "%s", err)
 	}
+	if err := c.percentilesDir(); err != nil {
+		return err
+	}
 	program, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program, to start it as the other process: %w", err)

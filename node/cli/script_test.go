@@ -67,6 +67,8 @@ func TestScripts(t *testing.T) {
 			"ended":   endedSocket,
 			"mute":    muteSocket,
 			"steady":  steady,
+			"figures": figures,
+			"oneline": oneline,
 		},
 	})
 }
