@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	case "relay":
 		err = relayChild(args[len(args)-1])
 	case "ring":
-		err = RingPeer(os.Stdin, os.Stdout, args[len(args)-1])
+		err = RingPeer(context.Background(), os.Stdin, os.Stdout, args[len(args)-1])
 	case "bench": // a measurement that goes on until it is killed
 		cfg := DefaultRing()
 		cfg.RoundTime, cfg.only = time.Minute, func(table string, _ int) bool { return table == args[len(args)-1] }

@@ -4,6 +4,7 @@ package bench
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,8 +53,8 @@ type sentNanos struct {
 }
 
 // RingPeer is the other process of RunRing: it maps the inherited memories, runs on
-// core, and does what it is told on in until that ends.
-func RingPeer(in io.Reader, out io.Writer, core string) error {
+// core, and does what it is told on in until that or ctx ends.
+func RingPeer(ctx context.Context, in io.Reader, out io.Writer, core string) error {
 	n, err := strconv.Atoi(core)
 	if err != nil {
 		return fmt.Errorf("core %q is no number", core)
@@ -78,6 +79,7 @@ func RingPeer(in io.Reader, out io.Writer, core string) error {
 		return err
 	}
 	fmt.Fprintln(out, "ready")
+	defer context.AfterFunc(ctx, func() { p.gone.Store(true) })()
 	if f, ok := in.(*os.File); ok {
 		stop := make(chan struct{})
 		defer close(stop)
@@ -85,7 +87,12 @@ func RingPeer(in io.Reader, out io.Writer, core string) error {
 	}
 	done := make(chan error, 1)
 	go func() { done <- p.obey(n, lines, out) }()
-	return <-done
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done(): // a read of commands cannot be ended: the process ends with this
+		return ctx.Err()
+	}
 }
 
 // watch notes that whoever gives commands is gone: a peer that spins for a message would do

@@ -37,7 +37,7 @@ func benchRingVerbs() []*verb {
 		name: "ring-peer", brief: "the other process, as bench ring starts it", args: "CORE", least: 1, most: 1,
 		about:    `Takes the ring's memories from the descriptors that it inherits and ends when its standard input does.`,
 		examples: []example{{"fire bench ring-peer 1", "on core 1; by hand it ends at once, for want of the descriptors"}},
-		run:      func(_ context.Context, c *call) error { return bench.RingPeer(c.in, c.out, c.args[0]) },
+		run:      func(ctx context.Context, c *call) error { return bench.RingPeer(ctx, c.in, c.out, c.args[0]) },
 	}}
 }
 
