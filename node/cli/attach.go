@@ -110,7 +110,15 @@ func eachLine(ctx context.Context, in io.Reader, most int, each func(line []byte
 				return err
 			}
 		case <-ctx.Done():
-			return nil
+			select {
+			case line, ok := <-lines:
+				if ok {
+					return fmt.Errorf("stopped with a line of %d bytes, and perhaps more, read and not sent", len(line))
+				}
+				return failed
+			default:
+				return nil
+			}
 		}
 	}
 }

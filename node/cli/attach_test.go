@@ -45,6 +45,22 @@ func TestLineThatIsNotSentIsNotCounted(t *testing.T) {
 	}
 }
 
+// TestLineThatWasReadAndNotSentIsSaid stops a program whose input is ahead of it.
+func TestLineThatWasReadAndNotSentIsSaid(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	sent := 0
+	err := eachLine(ctx, strings.NewReader(strings.Repeat("x\n", 100)), 100, func([]byte) error {
+		if sent++; sent == 3 {
+			cancel()
+			time.Sleep(50 * time.Millisecond) // the next one waits by now
+		}
+		return nil
+	})
+	if sent < 100 && (err == nil || !strings.Contains(err.Error(), "read and not sent")) {
+		t.Error(err, sent)
+	}
+}
+
 func TestLineThatIsTooLongIsAnError(t *testing.T) {
 	sent := 0
 	err := eachLine(t.Context(), strings.NewReader("short\n"+strings.Repeat("x", 101)+"\nnext\n"), 100, func([]byte) error { sent++; return nil })
