@@ -110,18 +110,23 @@ func eachLine(ctx context.Context, in io.Reader, most int, each func(line []byte
 				return err
 			}
 		case <-ctx.Done():
+			t := time.NewTimer(lineWithin)
+			defer t.Stop()
 			select {
 			case line, ok := <-lines:
 				if ok {
 					return fmt.Errorf("stopped with a line of %d bytes, and perhaps more, read and not sent", len(line))
 				}
 				return failed
-			default:
+			case <-t.C: // it waits for input
 				return nil
 			}
 		}
 	}
 }
+
+// lineWithin is how long a line that was read takes to be here.
+const lineWithin = 20 * time.Millisecond
 
 // offerAgain is the pause before a full lane is tried again.
 const offerAgain = time.Millisecond
