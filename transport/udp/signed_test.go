@@ -167,11 +167,11 @@ func TestForgeryRightAfterAGapIsFoundOut(t *testing.T) {
 			x.run(100 * time.Microsecond)
 		}
 		w.at[victim.at] = to
-		packet, message := victim.r.Position()
+		packet, _ := victim.r.Position()
 		if packet != next {
 			t.Fatalf("at %d of %d", packet, next)
 		}
-		message = x.count
+		message := x.count
 		if lie {
 			victim.ear.payload = nil
 			forge(t, x, f, victim.r, typeData, packetOf(packet, message, w.now, []byte("lie")))
