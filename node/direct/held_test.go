@@ -19,9 +19,10 @@ func (n *node) clinger(t *testing.T) (c *child, p *channel.Publisher) {
 	t.Cleanup(func() { p.Close() })
 	c = start(t, "clinger", n.b.Path(), "md", "subscriber")
 	reads := start(t, "subscriber", n.b.Path(), "md", "other")
-	stop := make(chan struct{})
-	t.Cleanup(func() { close(stop) })
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	t.Cleanup(func() { close(stop); <-stopped })
 	go func() {
+		defer close(stopped)
 		for {
 			select {
 			case <-stop:
