@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +33,9 @@ func TestMain(m *testing.M) {
 		err = relayChild(args[len(args)-1])
 	case "ring":
 		err = RingPeer(os.Stdin, os.Stdout, args[len(args)-1])
+	case "ring-profiled":
+		runtime.MemProfileRate = 1
+		err = ringPeer(os.Stdin, os.Stdout, args[len(args)-1], ownMallocs)
 	case "udp":
 		var size int
 		if size, err = strconv.Atoi(args[len(args)-1]); err == nil {

@@ -26,6 +26,7 @@ type RingConfig struct {
 	Disruptor string // the program that node/bench/testdata/disruptor builds
 
 	rivalGrace  time.Duration                     // 0: rivalGrace
+	own         func() uint64                     // of a test: see callCounter
 	collectorOn bool                              // of a test: both processes keep the garbage collector on
 	only        func(table string, size int) bool // of a test: the rows that are measured; nil: all
 }
@@ -118,6 +119,7 @@ type RingRow struct {
 	PeerMallocsPerMessage  *float64 `json:"peer_mallocs_per_message,omitempty"`
 	PeerCallsPerMessage    *float64 `json:"peer_syscalls_per_message,omitempty"`
 	peerMallocs, peerCalls *uint64
+	own                    *uint64 // of Mallocs, where a test asks
 
 	latency nanos
 	round   int             // of this figure
