@@ -17,7 +17,7 @@ type RingConfig struct {
 	RoundTime time.Duration // of one row in a round; default 300 ms
 	Rate      int           // messages per second of the fixed_rate rows; default 100,000
 	Lines     uint64        // capacity of the rings of latency rows; default 4096 lines, 256 KiB
-	BulkLines uint64        // of the rings of throughput rows; default 65536 lines, 4 MiB
+	BulkLines uint64        // of the rings of throughput rows; default 4096 lines, 256 KiB
 	Cores     [2]int        // where the two processes run; default 0 and 1
 	GCEvery   time.Duration // a collection is forced so often in both processes, in rows of their own; default 0: no such rows
 
@@ -33,7 +33,7 @@ type RingConfig struct {
 
 // DefaultRing is what `fire bench ring` does without flags.
 func DefaultRing() RingConfig {
-	return RingConfig{Rounds: 5, RoundTime: 300 * time.Millisecond, Rate: 100_000, Lines: 4096, BulkLines: 65536, Cores: [2]int{0, 1}}
+	return RingConfig{Rounds: 5, RoundTime: 300 * time.Millisecond, Rate: 100_000, Lines: 4096, BulkLines: 4096, Cores: [2]int{0, 1}}
 }
 
 // Check returns every problem at once.

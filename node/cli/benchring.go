@@ -20,7 +20,7 @@ func benchRingVerbs() []*verb {
 			{name: "round-time", kind: kindDuration, value: "TIME", def: "300ms", brief: "time of one row in a round"},
 			{name: "messages", kind: kindInt, value: "N", def: "100000", brief: "messages per second of the fixed_rate rows"},
 			{name: "lines", kind: kindInt, value: "N", def: "4096", brief: "capacity of the rings of latency rows in lines of 64 bytes, a power of two"},
-			{name: "throughput-lines", kind: kindInt, value: "N", def: "65536", brief: "the same of the throughput rows"},
+			{name: "throughput-lines", kind: kindInt, value: "N", def: "4096", brief: "the same of the throughput rows"},
 			{name: "cores", kind: kindString, value: "A,B", def: "0,1", brief: "the two cores"},
 			{name: "gc-every", kind: kindDuration, value: "TIME", def: "0s", brief: "add rows with a collection forced so often in both processes"},
 			hgrmFlag(),
