@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,6 +37,9 @@ func TestMain(m *testing.M) {
 		cfg := DefaultRing()
 		cfg.RoundTime, cfg.only = time.Minute, func(table string, _ int) bool { return table == args[len(args)-1] }
 		_, err = RunRing(context.Background(), cfg, self("ring"), nil)
+	case "ring-profiled":
+		runtime.MemProfileRate = 1
+		err = ringPeer(context.Background(), os.Stdin, os.Stdout, args[len(args)-1], ownMallocs)
 	case "udp":
 		var size int
 		if size, err = strconv.Atoi(args[len(args)-1]); err == nil {

@@ -19,15 +19,17 @@ type callCounter struct {
 	fd   int // -1: they cannot be counted
 	read [8]byte
 	mem  runtime.MemStats
+	own  func() uint64 // of a test: the mallocs so far that this program's code has made; may be nil
 }
 
 const sysEnter = "/sys/kernel/tracing/events/raw_syscalls/sys_enter/id"
 
-func newCallCounter() *callCounter {
+func newCallCounter(own func() uint64) *callCounter {
 	c, err := openCallCounter()
 	if err != nil {
-		return &callCounter{fd: -1}
+		c = &callCounter{fd: -1}
 	}
+	c.own = own
 	return c
 }
 
@@ -79,13 +81,15 @@ func (c *callCounter) close() {
 type threadCounts struct {
 	Mallocs     uint64  `json:"mallocs"`
 	Switches    uint64  `json:"switches"`
-	Collections uint64  `json:"collections"`        // of the garbage collector, in this process
-	Calls       *uint64 `json:"syscalls,omitempty"` // nil: they cannot be counted here
+	Collections uint64  `json:"collections"`           // of the garbage collector, in this process
+	Own         *uint64 `json:"own_mallocs,omitempty"` // Mallocs without the runtime's; nil: nobody asked
+	Calls       *uint64 `json:"syscalls,omitempty"`    // nil: they cannot be counted here
 }
 
 // begin looks at the calls and the mallocs last, since at the same first: what these looks
 // cost themselves is left out.
 func (c *callCounter) begin() (t threadCounts) {
+	t.Own = c.owned()
 	t.Switches = switches()
 	if c.fd >= 0 {
 		t.Calls = new(uint64)
@@ -108,7 +112,18 @@ func (c *callCounter) since(t threadCounts) (d threadCounts) {
 		d.Calls = new(uint64)
 		*d.Calls = n - *t.Calls - 1 // the read that told this
 	}
+	if d.Own = c.owned(); d.Own != nil {
+		*d.Own -= *t.Own
+	}
 	return d
+}
+
+func (c *callCounter) owned() *uint64 {
+	if c.own == nil {
+		return nil
+	}
+	n := c.own()
+	return &n
 }
 
 func (c *callCounter) heap() (mallocs, collections uint64) {
@@ -121,6 +136,7 @@ func (t threadCounts) plus(o threadCounts) threadCounts {
 	t.Mallocs += o.Mallocs
 	t.Switches += o.Switches
 	t.Collections += o.Collections
+	t.Own = addCounts(t.Own, o.Own)
 	if t.Calls == nil || o.Calls == nil {
 		t.Calls = nil
 		return t

@@ -17,7 +17,7 @@ type RingConfig struct {
 	RoundTime time.Duration // of one row in a round; default 300 ms
 	Rate      int           // messages per second of the fixed_rate rows; default 100,000
 	Lines     uint64        // capacity of the rings of latency rows; default 4096 lines, 256 KiB
-	BulkLines uint64        // of the rings of throughput rows; default 65536 lines, 4 MiB
+	BulkLines uint64        // of the rings of throughput rows; default 4096 lines, 256 KiB
 	Cores     [2]int        // where the two processes run; default 0 and 1
 	GCEvery   time.Duration // a collection is forced so often in both processes, in rows of their own; default 0: no such rows
 
@@ -26,13 +26,14 @@ type RingConfig struct {
 	Disruptor string // the program that node/bench/testdata/disruptor builds
 
 	rivalGrace  time.Duration                     // 0: rivalGrace
+	own         func() uint64                     // of a test: see callCounter
 	collectorOn bool                              // of a test: both processes keep the garbage collector on
 	only        func(table string, size int) bool // of a test: the rows that are measured; nil: all
 }
 
 // DefaultRing is what `fire bench ring` does without flags.
 func DefaultRing() RingConfig {
-	return RingConfig{Rounds: 5, RoundTime: 300 * time.Millisecond, Rate: 100_000, Lines: 4096, BulkLines: 65536, Cores: [2]int{0, 1}}
+	return RingConfig{Rounds: 5, RoundTime: 300 * time.Millisecond, Rate: 100_000, Lines: 4096, BulkLines: 4096, Cores: [2]int{0, 1}}
 }
 
 // Check returns every problem at once.
@@ -118,6 +119,7 @@ type RingRow struct {
 	PeerMallocsPerMessage  *float64 `json:"peer_mallocs_per_message,omitempty"`
 	PeerCallsPerMessage    *float64 `json:"peer_syscalls_per_message,omitempty"`
 	peerMallocs, peerCalls *uint64
+	own                    *uint64 // of Mallocs, where a test asks
 
 	latency nanos
 	round   int             // of this figure

@@ -24,7 +24,9 @@ func TestRingBenchMeasuresEveryRowBetweenTwoProcesses(t *testing.T) {
 	if runtime.NumCPU() < 2 {
 		t.Skip("two processes that spin need two cores")
 	}
-	res, err := RunRing(t.Context(), quickRing(), self("ring"), nil)
+	cfg := quickRing()
+	cfg.BulkLines = 8192
+	res, err := RunRing(t.Context(), cfg, self("ring"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +66,7 @@ func TestRingBenchMeasuresEveryRowBetweenTwoProcesses(t *testing.T) {
 			t.Errorf("%s %s %d: ring of %d bytes, want %d", r.Table, r.Path, r.SizeBytes, r.RingBytes, want)
 		}
 	}
-	if res.Bytes != 256<<10 || res.BulkBytes != DefaultRing().BulkLines*64 {
+	if res.Bytes != 256<<10 || res.BulkBytes != 512<<10 {
 		t.Errorf("rings of %d and %d bytes", res.Bytes, res.BulkBytes)
 	}
 	for table, want := range map[string]int{RowHiccup: 1, RowBounce: 1, RowPingPong: 3, RowFixedRate: 3, RowThroughput: 4 + 2} {

@@ -86,7 +86,7 @@ func (m *ringMeasure) all() error {
 		}
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(percent))
-	m.calls = newCallCounter()
+	m.calls = newCallCounter(m.cfg.own)
 	defer m.calls.close()
 	lane := func(size int) error { return m.throughput(pathLane, size) }
 	for _, s := range []struct {

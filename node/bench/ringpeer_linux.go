@@ -55,6 +55,10 @@ type sentNanos struct {
 // RingPeer is the other process of RunRing: it maps the inherited memories, runs on
 // core, and does what it is told on in until that or ctx ends.
 func RingPeer(ctx context.Context, in io.Reader, out io.Writer, core string) error {
+	return ringPeer(ctx, in, out, core, nil)
+}
+
+func ringPeer(ctx context.Context, in io.Reader, out io.Writer, core string, own func() uint64) error {
 	n, err := strconv.Atoi(core)
 	if err != nil {
 		return fmt.Errorf("core %q is no number", core)
@@ -63,6 +67,7 @@ func RingPeer(ctx context.Context, in io.Reader, out io.Writer, core string) err
 	if err != nil {
 		return fmt.Errorf("the ring's memories are not there; `fire bench ring` starts this with them: %w", err)
 	}
+	p.own = own
 	lines := bufio.NewReader(in)
 	said := func(want string) error {
 		got, err := lines.ReadString('\n')
@@ -125,6 +130,7 @@ type peerSide struct {
 	collector         *collector // of the gc row
 	gone              atomic.Bool
 	during            nanos
+	own               func() uint64 // of a test: see callCounter
 }
 
 func openPeer() (*peerSide, error) {
@@ -145,7 +151,7 @@ func (p *peerSide) obey(core int, lines *bufio.Reader, out io.Writer) error {
 		return err
 	}
 	debug.SetGCPercent(-1)
-	p.calls = newCallCounter()
+	p.calls = newCallCounter(p.own)
 	defer p.calls.close()
 	for {
 		line, err := lines.ReadString('\n')

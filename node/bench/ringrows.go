@@ -41,6 +41,7 @@ func (r *RingRow) join(x *RingRow) {
 	}
 	r.Counted += x.Counted
 	r.Mallocs, r.Switches, r.Calls, r.Collections = addCounts(r.Mallocs, x.Mallocs), addCounts(r.Switches, x.Switches), addCounts(r.Calls, x.Calls), addCounts(r.Collections, x.Collections)
+	r.own = addCounts(r.own, x.own)
 	r.peerMallocs, r.peerCalls = addCounts(r.peerMallocs, x.peerMallocs), addCounts(r.peerCalls, x.peerCalls)
 }
 
@@ -48,7 +49,7 @@ func (r *RingRow) join(x *RingRow) {
 func (r *RingRow) counts(messages uint64, own, peer threadCounts) {
 	both := own.plus(peer)
 	r.Counted, r.Mallocs, r.Switches, r.Calls, r.Collections = messages, &both.Mallocs, &both.Switches, both.Calls, &both.Collections
-	r.peerMallocs = &peer.Mallocs
+	r.peerMallocs, r.own = &peer.Mallocs, both.Own
 	if both.Calls != nil {
 		r.peerCalls = peer.Calls
 	}

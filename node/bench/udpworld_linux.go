@@ -103,7 +103,7 @@ func withUDPPeer(ctx context.Context, cfg UDPConfig, peer []string, plan *udpPla
 			if err := joinUDP(ctx, e, &here, true, size); err != nil {
 				return err
 			}
-			calls := newCallCounter()
+			calls := newCallCounter(nil)
 			defer calls.close()
 			before := calls.begin()
 			err := measure(e, time.Now().Add(cfg.RoundTime+udpWarmup))
@@ -381,7 +381,7 @@ func answerUDP(ctx context.Context, e udpEnd, p *udpPlan, size int) (n udpCount,
 	if err := joinUDP(ctx, e, p, false, size); err != nil {
 		return n, err
 	}
-	calls := newCallCounter()
+	calls := newCallCounter(nil)
 	defer calls.close()
 	before := calls.begin()
 	each := func(b []byte) {

@@ -14,13 +14,13 @@ import (
 func benchRingVerbs() []*verb {
 	return []*verb{{
 		name: "ring", brief: "measure the shared-memory ring between two processes",
-		about: `Two processes, each pinned to a core, spin. In one run: bounce is half the time of handing one word to and fro, the floor of anything between two cores; ping_pong is half a round trip of one message; fixed_rate is one way from the moment when a message was due; throughput is as much as goes through; hiccup is how long the machine held up a loop that does nothing; gc (--gc-every) is fixed_rate while both processes collect garbage again and again, which they do not in the other rows. MALLOCS/MSG and SYSCALLS/MSG are of both processes. Rounds are interleaved: look at ratios, not at single figures. Rivals (--aeron-jar, --disruptor) measure the same rows on the same cores, each directly before or after the ring; one that is not there, hangs or answers nonsense is shown as not run, with the reason. A jar of Aeron is at https://repo1.maven.org/maven2/io/aeron/aeron-all; the other program comes from ` + "`go build -o disruptor .`" + ` in node/bench/testdata/disruptor.`,
+		about: `Two processes, each pinned to a core, spin. In one run: bounce is half the time of handing one word to and fro, the floor of anything between two cores; ping_pong is half a round trip of one message; fixed_rate is one way from the moment when a message was due; throughput is as much as goes through; hiccup is how long the machine held up a loop that does nothing; gc (--gc-every) is fixed_rate while both processes collect garbage again and again, which they do not in the other rows. MALLOCS/MSG and SYSCALLS/MSG are of both processes, of all messages of a row; where the kernel forbids to count, the last lines say why. Rounds are interleaved: look at ratios, not at single figures. Rivals (--aeron-jar, --disruptor) measure the same rows on the same cores, each directly before or after the ring; one that is not there, hangs or answers nonsense is shown as not run, with the reason. A jar of Aeron is at https://repo1.maven.org/maven2/io/aeron/aeron-all; the other program comes from ` + "`go build -o disruptor .`" + ` in node/bench/testdata/disruptor.`,
 		flags: []flag{outputFlag(),
 			{name: "rounds", kind: kindInt, value: "N", def: "5", brief: "rounds"},
 			{name: "round-time", kind: kindDuration, value: "TIME", def: "300ms", brief: "time of one row in a round"},
 			{name: "messages", kind: kindInt, value: "N", def: "100000", brief: "messages per second of the fixed_rate rows"},
 			{name: "lines", kind: kindInt, value: "N", def: "4096", brief: "capacity of the rings of latency rows in lines of 64 bytes, a power of two"},
-			{name: "throughput-lines", kind: kindInt, value: "N", def: "65536", brief: "the same of the throughput rows"},
+			{name: "throughput-lines", kind: kindInt, value: "N", def: "4096", brief: "the same of the throughput rows"},
 			{name: "cores", kind: kindString, value: "A,B", def: "0,1", brief: "the two cores"},
 			{name: "gc-every", kind: kindDuration, value: "TIME", def: "0s", brief: "add rows with a collection forced so often in both processes"},
 			hgrmFlag(),
