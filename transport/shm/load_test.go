@@ -147,11 +147,23 @@ func noSystemCallUnderLoad(t *testing.T, reader string) {
 // core, as it was asked to: with as many of them as cores nothing else runs in time.
 func TestCollectorIsNotHeldUpByAReaderThatSpins(t *testing.T) {
 	const (
-		promised = 10 * time.Millisecond // in the median
+		promised = 10 * time.Millisecond // in the median, on a machine that has a core to spare for it
+		slower   = 10                    // times one beside nobody who spins, where others have the cores
 		rounds   = 21
 		never    = time.Second
 		batches  = 3 // a busy machine makes a collection slower, never faster
 	)
+	collections := func() (median, most time.Duration) {
+		var took []time.Duration
+		for range rounds {
+			begun := time.Now()
+			runtime.GC()
+			took = append(took, time.Since(begun))
+		}
+		slices.Sort(took)
+		return took[rounds/2], took[rounds-1]
+	}
+	quiet, _ := collections()
 	c := newChannel(t, Broadcast, 64)
 	var stop atomic.Bool
 	done := make(chan struct{})
@@ -164,16 +176,9 @@ func TestCollectorIsNotHeldUpByAReaderThatSpins(t *testing.T) {
 	}()
 	defer func() { stop.Store(true); <-done }()
 	for batch := 1; ; batch++ {
-		var took []time.Duration
-		for range rounds {
-			begun := time.Now()
-			runtime.GC()
-			took = append(took, time.Since(begun))
-		}
-		slices.Sort(took)
-		median, most := took[rounds/2], took[rounds-1]
-		t.Logf("a collection while a reader spins: %v in the median of %d, %v at most", median, rounds, most)
-		if median <= promised && most <= never { // a loop that cannot be preempted holds it for ever
+		median, most := collections()
+		t.Logf("a collection while a reader spins: %v in the median of %d, %v at most; %v in the median beside none", median, rounds, most, quiet)
+		if median <= max(promised, slower*quiet) && most <= never { // a loop that cannot be preempted holds it for ever
 			return
 		}
 		if batch == batches {
