@@ -400,6 +400,7 @@ func TestWantOfDescriptorsEndsNobodyWhoIsAttached(t *testing.T) {
 	start(t, "broker", socket, "", "", "FIRE_TEST_FILES=48")
 	start(t, "publisher", socket, "orders", "publisher")
 	s := start(t, "subscriber", socket, "orders", "subscriber")
+	s.read() // it has its lane, which wants descriptors as well
 	var silent []net.Conn
 	for range 100 {
 		c, err := net.DialTimeout("unixpacket", socket, time.Second)
