@@ -63,7 +63,8 @@
 //
 // The measuring processes have the garbage collector off, which collections_total shows; the gc
 // row has it on and forced. What a hot loop does to it is a test's: with the collector on,
-// TestMessagesAllocateNothingHoweverLong wants no malloc at all in FIRE_GC_MINUTES minutes.
+// TestMessagesAllocateNothingHoweverLong wants no malloc of the program's in FIRE_GC_MINUTES
+// minutes; the runtime makes an object or so for its own goroutines when it collects.
 //
 // # Invariants
 //
