@@ -36,6 +36,9 @@ func Dial(path string) *Client {
 	return c
 }
 
+// Path is the socket that the client asks.
+func (c *Client) Path() string { return c.path }
+
 // Close drops idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 

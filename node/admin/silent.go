@@ -52,6 +52,3 @@ func Ended(ctx context.Context) (out []string) {
 	}
 	return out
 }
-
-// Path is the socket that the client asks.
-func (c *Client) Path() string { return c.path }
