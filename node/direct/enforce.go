@@ -24,7 +24,7 @@ func (b *Broker) enforce() {
 			no.Code = reason.PolicyChanged
 		}
 		if no != nil {
-			b.cut(p, no, v.Rule, v.Bundle.Short())
+			b.cut(p, no, decision{v.Rule, v.Bundle.Short()})
 		}
 	}
 	for _, g := range b.channels {
@@ -112,7 +112,7 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (cut int, err error) 
 		}
 		for p := range b.ends {
 			if no := b.revocationOf(p.in.name, p.service); no != nil {
-				b.cut(p, no, "revoke", b.rules.bundle())
+				b.cut(p, no, decision{"revoke", b.rules.bundle()})
 				cut++
 			}
 		}

@@ -9,10 +9,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"fire/transport/shm"
+
+	"golang.org/x/sys/unix"
 )
 
 // FoundRing is a ring as the processes that hold its memory have it: its counters live there,
@@ -46,8 +47,32 @@ type Holder struct {
 
 type inode struct{ dev, ino uint64 }
 
-// foundMax bounds the descriptors that one search opens.
+// foundMax bounds the memories that one search looks at.
 const foundMax = 65536
+
+// memfdPrefix is how the kernel names memories of rings, cursors and gates.
+const memfdPrefix = "/memfd:fire-"
+
+// openMemories tells of each of them that a process has open: the path by which it can be opened
+// again, and the name that its maker has given it, without fire-.
+func openMemories(dir string, each func(m inode, path, name string)) error {
+	fds, err := os.ReadDir(filepath.Join(dir, "fd"))
+	for _, fd := range fds {
+		path := filepath.Join(dir, "fd", fd.Name())
+		link, err := os.Readlink(path)
+		name, ok := strings.CutPrefix(link, memfdPrefix)
+		var st unix.Stat_t
+		if err == nil && ok && unix.Stat(path, &st) == nil {
+			each(inode{st.Dev, st.Ino}, path, strings.TrimSuffix(name, " (deleted)"))
+		}
+	}
+	return err
+}
+
+func commandOf(dir string) string {
+	b, _ := os.ReadFile(filepath.Join(dir, "comm")) // of a process that has just ended there is none
+	return strings.TrimSpace(string(b))
+}
 
 // memoryFile is one memory and who holds it.
 type memoryFile struct {
@@ -92,36 +117,21 @@ func memories(proc string) (map[inode]*memoryFile, int, error) {
 		if err != nil {
 			continue
 		}
-		fds, err := os.ReadDir(filepath.Join(proc, d.Name(), "fd"))
+		dir := filepath.Join(proc, d.Name())
+		err = openMemories(dir, func(m inode, path, name string) {
+			opened++
+			if out[m] == nil {
+				out[m] = &memoryFile{path: path, name: name}
+			}
+			if h := (Holder{pid, commandOf(dir)}); !slices.Contains(out[m].heldBy, h) {
+				out[m].heldBy = append(out[m].heldBy, h)
+			}
+		})
 		if errors.Is(err, os.ErrPermission) {
 			unseen++
 		}
-		h := Holder{PID: pid}
-		for _, fd := range fds {
-			path := filepath.Join(proc, d.Name(), "fd", fd.Name())
-			link, err := os.Readlink(path)
-			name, ok := strings.CutPrefix(link, memfdPrefix)
-			if err != nil || !ok {
-				continue
-			}
-			if opened++; opened > foundMax {
-				return nil, unseen, fmt.Errorf("the processes of this host have more than %d memories open", foundMax)
-			}
-			st, err := os.Stat(path)
-			if err != nil {
-				continue // it has just been closed
-			}
-			sys := st.Sys().(*syscall.Stat_t)
-			id := inode{sys.Dev, sys.Ino}
-			if out[id] == nil {
-				out[id] = &memoryFile{path: path, name: strings.TrimSuffix(name, " (deleted)")}
-			}
-			if h.Command == "" {
-				h.Command = commandOf(filepath.Join(proc, d.Name()))
-			}
-			if !slices.Contains(out[id].heldBy, h) {
-				out[id].heldBy = append(out[id].heldBy, h)
-			}
+		if opened > foundMax {
+			return nil, unseen, fmt.Errorf("the processes of this host have more than %d memories open", foundMax)
 		}
 	}
 	return out, unseen, nil

@@ -1,9 +1,15 @@
 package direct
 
 import (
+	"bytes"
+	"os"
 	"slices"
 	"syscall"
 	"testing"
+
+	"fire/transport/shm"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestRingsAreFoundWhileTheDirectNodeIsStopped and after it was killed: their counters are
@@ -51,13 +57,42 @@ func TestRingsAreFoundWhileTheDirectNodeIsStopped(t *testing.T) {
 	moves()
 }
 
+// TestMemoriesThatAreNoRingsAreNotShown has some with the names of rings, and a ring that nobody has sealed.
 func TestMemoriesThatAreNoRingsAreNotShown(t *testing.T) {
-	all, _, err := Find("/proc")
+	unsealed, err := shm.CreateData(shm.Spec{Name: "not-a-channel", Discipline: shm.Lane, Lines: 64, Epoch: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer unsealed.Close()
+	fd, err := unix.MemfdCreate("fire-ring-not-a-channel", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		t.Fatal(err)
+	}
+	garbage := os.NewFile(uintptr(fd), "garbage")
+	defer garbage.Close()
+	if _, err := garbage.Write(bytes.Repeat([]byte("garbage!"), 1024)); err != nil {
+		t.Fatal(err)
+	}
+	seals := unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_FUTURE_WRITE | unix.F_SEAL_SEAL
+	if _, err := unix.FcntlInt(garbage.Fd(), unix.F_ADD_SEALS, seals); err != nil {
+		t.Fatal(err)
+	}
+	files, _, err := memories("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	looked := 0
+	for _, f := range files {
+		if f.name == "ring-not-a-channel" {
+			looked++
+		}
+	}
+	all, _, err := Find("/proc")
+	if err != nil || looked != 2 {
+		t.Fatalf("%v, %d are looked at", err, looked)
+	}
 	for _, r := range all {
-		if len(r.HeldBy) == 0 || r.Channel == "" {
+		if r.Channel == "not-a-channel" || r.Channel == "" {
 			t.Errorf("%+v", r)
 		}
 	}

@@ -92,7 +92,7 @@ func (b *Broker) room(g *governed, spec policy.Channel, side policy.Side, far bo
 			continue
 		}
 		if most == 1 && !far && p.isFar() { // a server of this host is nearer
-			b.cut(p, &reason.Error{Code: reason.PeerClosed, Detail: "a server of this host has come"}, "", "")
+			b.cut(p, &reason.Error{Code: reason.PeerClosed, Detail: "a server of this host has come"}, decision{})
 			continue
 		}
 		n++
@@ -177,7 +177,7 @@ func (b *Broker) recouple(g *governed) {
 			return
 		}
 		if err := b.couple(p, server); err != nil {
-			b.cut(p, reason.New(reason.RingUnavailable, "%w", err), "", "")
+			b.cut(p, reason.New(reason.RingUnavailable, "%w", err), decision{})
 		}
 	}
 }
@@ -252,14 +252,14 @@ func (b *Broker) hand(l *lane) error {
 func (b *Broker) mapped(p *peer, link uint64) {
 	if l := p.in.lanes[link]; l != nil && l.writer == p && !l.sealed {
 		if err := b.sealLane(l); err != nil {
-			b.cut(p, reason.New(reason.RingUnavailable, "%w", err), "", "")
+			b.cut(p, reason.New(reason.RingUnavailable, "%w", err), decision{})
 		}
 		return
 	}
 	for _, l := range p.in.lanes {
 		if r := l.readings[link]; r != nil && r.reader == p && r.state == offered {
 			if err := b.sealReading(r); err != nil {
-				b.cut(p, reason.New(reason.RingUnavailable, "%w", err), "", "")
+				b.cut(p, reason.New(reason.RingUnavailable, "%w", err), decision{})
 			}
 			return
 		}
@@ -392,7 +392,7 @@ func (b *Broker) offer(l *lane, p *peer) {
 	}
 	if err := b.newReading(l, p); err != nil {
 		b.deps.Log.Warn("a lane could not be offered", "channel", p.in.name, "svc", p.service, "err", err)
-		b.cut(p, reason.New(reason.RingUnavailable, "%w", err), "", "")
+		b.cut(p, reason.New(reason.RingUnavailable, "%w", err), decision{})
 	}
 }
 

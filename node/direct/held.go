@@ -33,6 +33,17 @@ type heldRing struct {
 // heldRingsMax bounds the cuts that are looked after; of more the oldest are not.
 const heldRingsMax = 1024
 
+// lookAfterAll is lookAfter for all that an end reads.
+func (b *Broker) lookAfterAll(p *peer) {
+	for _, l := range p.in.lanes {
+		for _, r := range l.readings {
+			if r.reader == p {
+				b.lookAfter(r, p.service)
+			}
+		}
+	}
+}
+
 // lookAfter notes that a reading's end was cut, if its process can have mapped the ring.
 func (b *Broker) lookAfter(r *reading, service string) {
 	p := r.reader
@@ -191,14 +202,7 @@ func holds(dir string, wanted map[inode]bool) map[inode]bool {
 			out[m] = true
 		}
 	}
-	fds, _ := os.ReadDir(filepath.Join(dir, "fd")) // a process that has ended, or is hidden, has none
-	for _, fd := range fds {
-		path := filepath.Join(dir, "fd", fd.Name())
-		var st unix.Stat_t
-		if link, err := os.Readlink(path); err == nil && strings.HasPrefix(link, memfdPrefix) && unix.Stat(path, &st) == nil {
-			note(inode{st.Dev, st.Ino})
-		}
-	}
+	_ = openMemories(dir, func(m inode, _, _ string) { note(m) }) // of a process that has ended, or is hidden, there are none
 	f, err := os.Open(filepath.Join(dir, "maps"))
 	if err != nil {
 		return out
@@ -211,9 +215,6 @@ func holds(dir string, wanted map[inode]bool) map[inode]bool {
 	}
 	return out
 }
-
-// memfdPrefix is how the kernel names memories of rings, cursors and gates.
-const memfdPrefix = "/memfd:fire-"
 
 // mappedMemory reads a line of /proc/PID/maps: range, rights, offset, device, inode, name.
 func mappedMemory(line string) (m inode, ok bool) {
@@ -229,9 +230,4 @@ func mappedMemory(line string) (m inode, ok bool) {
 		return m, false
 	}
 	return inode{unix.Mkdev(uint32(hi), uint32(lo)), ino}, true
-}
-
-func commandOf(dir string) string {
-	b, _ := os.ReadFile(filepath.Join(dir, "comm")) // of a process that has just ended there is none
-	return strings.TrimSpace(string(b))
 }

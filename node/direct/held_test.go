@@ -4,10 +4,12 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"fire/policy"
+	"fire/policy/reason"
 	"fire/transport/channel"
 	"fire/transport/shm"
 )
@@ -158,5 +160,30 @@ func TestMapsOfAProcessAreReadAsTheKernelWritesThem(t *testing.T) {
 		return ok && files[m] != nil && slices.ContainsFunc(files[m].heldBy, func(h Holder) bool { return h.PID == os.Getpid() })
 	}) {
 		t.Error("what is mapped and what is open are not found to be the same memory")
+	}
+}
+
+// TestOnlyADecisionIsFollowedByALook cuts a program since the direct node cannot go on with it: it did
+// nothing wrong, and is neither told of nor ended.
+func TestOnlyADecisionIsFollowedByALook(t *testing.T) {
+	n := newNode(t)
+	n.restart(func(c *Config) { c.CutGrace, c.AfterCut = 100*time.Millisecond, CutEnd })
+	c, p := n.clinger(t)
+	if err := n.b.ask(t.Context(), func() {
+		for e := range n.b.ends {
+			if e.service == "subscriber" {
+				n.b.cut(e, reason.New(reason.RingUnavailable, "no memory"), decision{})
+			}
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is cut", func() bool { return len(p.Readers()) == 1 })
+	time.Sleep(400 * time.Millisecond)
+	if e := append(n.events(Held), n.events(Ended)...); len(e) > 0 || c.cmd.ProcessState != nil {
+		t.Errorf("%+v", e)
+	}
+	if err := c.cmd.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Error("the process was ended:", err)
 	}
 }

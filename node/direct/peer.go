@@ -253,7 +253,7 @@ func (b *Broker) heard(p *peer, k channel.Packet, files []*os.File) {
 	}
 	if len(files) == 1 && k.Type == channel.TypeMapped {
 		if err := p.takeButton(files[0]); err != nil {
-			b.cut(p, reason.New(reason.FrameMalformed, "%w", err), "", "")
+			b.cut(p, reason.New(reason.FrameMalformed, "%w", err), decision{})
 			return
 		}
 	} else {
@@ -311,20 +311,20 @@ func (b *Broker) gone(p *peer) {
 	b.leave(p, e.Reason)
 }
 
-// cut ends what an end holds, by decision.
-func (b *Broker) cut(p *peer, why *reason.Error, rule, bundle string) {
+// decision is what somebody was cut by: a rule, or an operator's word, under the rules in force.
+// It is none when the direct node could not go on with the end.
+type decision struct{ rule, bundle string }
+
+// cut ends what an end holds. After a decision it is looked who has not let go.
+func (b *Broker) cut(p *peer, why *reason.Error, by decision) {
 	if p.over {
 		return
 	}
 	b.count(p.in.name, func(c *Counts) { c.Cut++ })
-	b.tell(Event{Kind: Cut, Channel: p.in.name, Service: p.service, Side: p.side.String(), Reason: why.Code, Rule: rule, Bundle: bundle, Detail: why.Detail}.of(p.process))
-	b.deps.Log.Info("direct end cut", "channel", p.in.name, "svc", p.service, "side", p.side.String(), "reason", why.Code.String(), "rule", rule, "err", why.Detail)
-	for _, l := range p.in.lanes {
-		for _, r := range l.readings {
-			if r.reader == p {
-				b.lookAfter(r, p.service)
-			}
-		}
+	b.tell(Event{Kind: Cut, Channel: p.in.name, Service: p.service, Side: p.side.String(), Reason: why.Code, Rule: by.rule, Bundle: by.bundle, Detail: why.Detail}.of(p.process))
+	b.deps.Log.Info("direct end cut", "channel", p.in.name, "svc", p.service, "side", p.side.String(), "reason", why.Code.String(), "rule", by.rule, "err", why.Detail)
+	if by != (decision{}) {
+		b.lookAfterAll(p)
 	}
 	b.shut(p, shm.Revoked, why.Code) // before the words: the gate is what stops it
 	p.refuse(why)
