@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"fire/audit/entry"
 	"fire/audit/tlog"
 )
 
@@ -13,12 +14,14 @@ type Config struct {
 	Origin       string        // C2SP origin; also the name in the log's keys
 	SegmentBytes int64         // of one segment file
 	GroupBytes   int           // of one group at most
-	Linger       time.Duration // how long a group waits for company
+	Linger       time.Duration // how far apart groups begin at least
+	Rings        int           // of the capture
+	RingBytes    int           // of each
 }
 
 // Default is a log's usual shape.
 func Default() Config {
-	return Config{SegmentBytes: 64 << 20, GroupBytes: 2 << 20, Linger: time.Millisecond}
+	return Config{SegmentBytes: 64 << 20, GroupBytes: 2 << 20, Linger: 100 * time.Microsecond, Rings: 4, RingBytes: 2 << 20}
 }
 
 // Deps is what a log needs of its surroundings.
@@ -28,6 +31,10 @@ type Deps struct {
 	Keys *Keys
 	Now  func() time.Time
 	Log  *slog.Logger
+
+	// Stamp reads the clock and what is known of it, for each message; nil: Now, with an unknown bound.
+	Stamp func() (nanos int64, bound uint32, sync entry.Sync, clock entry.ClockSource)
+	Base  uint64 // random, with room above it: the ids of the sources of this run
 }
 
 // Keys are what the log signs with, the newest first, and all public keys that it ever had.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,10 @@ type Log struct {
 	keys  atomic.Pointer[Keys]
 	inbox *inbox
 	wake  chan struct{}
+
+	capture *Capture
+	encoder encoder
+	swept   time.Time // when gaps were last looked for; the writer's own
 
 	tree   tlog.Frontier // of the newest group that was signed; the writer's own
 	hasher tlog.Hasher
@@ -81,12 +86,15 @@ func (l *Log) Run(ctx context.Context) error {
 	go func() { defer close(aside); l.runAside(stop) }()
 	err := l.fill(ctx, toDisk, back)
 	l.inbox.close(errors.Join(ErrClosed, err))
-	for q := l.inbox.take(); q != nil; q = l.inbox.take() { // came while it was closed
+	for err == nil { // what came while it was closed
 		g := <-back
-		l.gather(g, q)
-		if e := l.finish(g); e != nil {
-			q.finish(0, e)
-			err = errors.Join(err, e)
+		if !l.gather(g) {
+			break
+		}
+		if err = l.finish(g); err != nil {
+			for _, q := range g.queued {
+				q.finish(0, err)
+			}
 			break
 		}
 		toDisk <- g
@@ -109,27 +117,25 @@ func (l *Log) Run(ctx context.Context) error {
 // stopWait is how long a log that is told to end waits for a disk that takes nothing.
 const stopWait = 2 * time.Second
 
-// fill gathers groups until ctx ends.
+// fill gathers groups until ctx ends. The first entry after a pause goes at once; then groups
+// begin at least Linger apart.
 func (l *Log) fill(ctx context.Context, toDisk chan<- *work, back <-chan *work) error {
-	linger := time.NewTimer(0)
-	defer linger.Stop()
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	var last time.Time
 	for {
-		q := l.inbox.take()
-		if q == nil {
-			select {
-			case <-l.wake:
-			case <-ctx.Done():
+		var g *work
+		select {
+		case g = <-back:
+		case <-ctx.Done():
+			return nil
+		}
+		for !l.gather(g) {
+			if !l.idle(ctx, pause, last) {
 				return nil
 			}
-			linger.Reset(l.cfg.Linger)
-			select {
-			case <-linger.C:
-			case <-ctx.Done():
-			}
-			continue
 		}
-		g := <-back
-		l.gather(g, q)
+		last = time.Now()
 		if err := l.finish(g); err != nil {
 			for _, q := range g.queued {
 				q.finish(0, err)
@@ -137,19 +143,57 @@ func (l *Log) fill(ctx context.Context, toDisk chan<- *work, back <-chan *work) 
 			return err
 		}
 		toDisk <- g
+		if l.cfg.Linger > 0 {
+			l.wait(ctx, pause, l.cfg.Linger-time.Since(last), nil)
+		}
 	}
 }
 
-// gather puts what was queued into a group.
-func (l *Log) gather(g *work, q *queue) {
-	g.reset(&l.tree)
-	base := uint32(len(g.buf))
-	g.buf = append(g.buf, q.buf...)
-	for _, o := range q.offsets {
-		g.offsets = append(g.offsets, base+o)
+const (
+	lookEvery  = time.Millisecond       // at the rings, so that nobody has to wake the writer
+	sleepAfter = 100 * time.Millisecond // without a message: from then on the next one wakes it
+)
+
+// idle waits until there may be something. It is false when ctx has ended.
+func (l *Log) idle(ctx context.Context, pause *time.Timer, last time.Time) bool {
+	if time.Since(last) < sleepAfter {
+		l.wait(ctx, pause, lookEvery, l.wake)
+		return ctx.Err() == nil
 	}
-	q.first = l.tree.Size()
-	g.queued = append(g.queued, q)
+	l.capture.asleep.Store(true)
+	if l.capture.pending() {
+		l.capture.asleep.Store(false)
+		l.wait(ctx, pause, 0, nil)
+		return ctx.Err() == nil
+	}
+	l.wait(ctx, pause, gapsEvery, l.wake)
+	l.capture.asleep.Store(false)
+	return ctx.Err() == nil
+}
+
+func (l *Log) wait(ctx context.Context, pause *time.Timer, d time.Duration, wake <-chan struct{}) {
+	if d <= 0 {
+		runtime.Gosched()
+		return
+	}
+	pause.Reset(d)
+	select {
+	case <-pause.C:
+	case <-wake:
+	case <-ctx.Done():
+	}
+}
+
+// gather puts what was queued and captured into a group, and tells whether there was anything.
+func (l *Log) gather(g *work) bool {
+	g.reset(&l.tree)
+	if q := l.inbox.take(); q != nil {
+		g.buf = append(g.buf, q.buf...)
+		g.offsets = append(g.offsets, q.offsets...)
+		g.queued = append(g.queued, q)
+	}
+	l.drain(g)
+	return len(g.offsets) > 0
 }
 
 // finish hashes and signs.
@@ -157,6 +201,9 @@ func (l *Log) finish(g *work) error {
 	g.hash(&l.tree, &l.hasher)
 	return g.sign(&l.tree, l.origin, l.keys.Load().Signing, l.deps.Now().UnixNano())
 }
+
+// Capture is where the data path leaves its messages.
+func (l *Log) Capture() *Capture { return l.capture }
 
 // poke wakes the writer.
 func (l *Log) poke() {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"fire/audit/entry"
 	"fire/audit/tlog"
 )
 
@@ -32,6 +33,12 @@ func Open(cfg Config, deps Deps) (*Log, *Found, error) {
 	l := &Log{cfg: cfg, deps: deps, wake: make(chan struct{}, 1), spare: newSpare(deps.Disk, cfg.SegmentBytes), sealed: make(chan *segment, sealedMax)}
 	l.disk, l.origin = deps.Disk, cfg.Origin
 	l.inbox = newInbox(l.poke)
+	if l.deps.Stamp == nil {
+		l.deps.Stamp = func() (int64, uint32, entry.Sync, entry.ClockSource) {
+			return deps.Now().UnixNano(), entry.BoundUnknown, entry.SyncUnknown, entry.ClockUnknown
+		}
+	}
+	l.capture = newCapture(cfg.Rings, cfg.RingBytes, deps.Base, l.deps.Stamp, l.poke)
 	l.keys.Store(deps.Keys)
 	o := opening{store: &l.store, known: known, mend: true}
 	if err := o.run(); err != nil {

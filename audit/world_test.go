@@ -106,3 +106,33 @@ func (w *world) append(source uint64, from, n int) {
 	}
 	all.Wait()
 }
+
+func name(workers int) string { return fmt.Sprintf("workers=%d", workers) }
+
+func benchWorld(b *testing.B) *Log {
+	cfg := Default()
+	cfg.Origin = testOrigin
+	dir := b.TempDir()
+	disk, err := OpenFolder(dir + "/log")
+	if err != nil {
+		b.Fatal(err)
+	}
+	away, err := OpenFolder(dir + "/away")
+	if err != nil {
+		b.Fatal(err)
+	}
+	l, _, err := Open(cfg, Deps{Disk: disk, Away: away, Keys: newKeys(b), Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx) }()
+	b.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			b.Error(err)
+		}
+	})
+	return l
+}

@@ -100,3 +100,27 @@ func (b *Builder) head(t Tag, n int) {
 	b.last = t
 	b.buf = append(b.buf, byte(t), byte(n), byte(n>>8))
 }
+
+// Fields adds fields that a Builder has written before: Fields of a View, or of another Builder.
+// last is the tag of the last one.
+func (b *Builder) Fields(raw []byte, last Tag) {
+	if len(raw) == 0 || len(raw) > b.room()+fieldBytes {
+		return
+	}
+	if Tag(raw[0]) <= b.last {
+		panic(fmt.Sprintf("entry: field %v after %v", Tag(raw[0]), b.last))
+	}
+	b.buf, b.last = append(b.buf, raw...), last
+}
+
+// BeginFields starts a list of fields without a head, for Fields.
+func (b *Builder) BeginFields(buf []byte) { b.buf, b.from, b.last = buf, len(buf), 0 }
+
+// LastTag is the tag of the last field of those that a Builder has written, 0 for none.
+func LastTag(fields []byte) (last Tag) {
+	for at := 0; at+fieldBytes <= len(fields); {
+		last = Tag(fields[at])
+		at += fieldBytes + int(fields[at+1]) + int(fields[at+2])<<8
+	}
+	return last
+}

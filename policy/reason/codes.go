@@ -71,6 +71,7 @@ const (
 	TooManyStreams     Code = 601
 	HandshakeFlood     Code = 602
 	SlowReader         Code = 603
+	AuditStalled       Code = 604
 
 	// http
 	HTTPMalformed      Code = 700
