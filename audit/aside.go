@@ -27,6 +27,21 @@ func (l *Log) runAside(stop <-chan struct{}) {
 				l.State.failed(fmt.Errorf("the head that lies away: %w", err), l.deps.Now())
 			}
 		case <-stop:
+			l.lastTrees()
+			return
+		}
+	}
+}
+
+// lastTrees writes those that wait. On a disk that takes nothing the next start makes them.
+func (l *Log) lastTrees() {
+	for l.State.Stalled(l.deps.Now()) < stopWait {
+		select {
+		case s := <-l.sealed:
+			if err := l.writeTree(s); err != nil {
+				l.State.failed(err, l.deps.Now())
+			}
+		default:
 			return
 		}
 	}
@@ -47,6 +62,9 @@ func (l *Log) writeTree(s *segment) error {
 	if i < 0 || p.tree != nil {
 		return nil
 	}
+	if err := p.shorten(); err != nil {
+		return err
+	}
 	if err := p.makeTree(l.deps.Disk); err != nil {
 		return err
 	}
@@ -56,6 +74,21 @@ func (l *Log) writeTree(s *segment) error {
 		return p.tree.file.Close()
 	}
 	l.parts[i] = p
+	return nil
+}
+
+// shorten ends a sealed segment's file behind its last group: nothing is to lie there, and the room
+// is somebody else's.
+func (p *part) shorten() error {
+	size, err := p.file.Size()
+	if err == nil && size > p.end {
+		if err = p.file.Truncate(p.end); err == nil {
+			err = p.file.Sync()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("audit: %s cannot be ended behind its last group: %w", p.name, err)
+	}
 	return nil
 }
 

@@ -102,3 +102,6 @@ func (a *awayHead) sync() error {
 func (a *awayHead) close() error {
 	return errors.Join(a.sync(), a.file.Close())
 }
+
+// awayUsed is how many bytes of a block a checkpoint takes.
+func awayUsed(note []byte) int { return 16 + len(note) + 4 }

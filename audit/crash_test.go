@@ -16,9 +16,10 @@ import (
 // traced is two Disks in memory, the log's folder and the other one, which remember everything
 // that was done to them, so that every state can be made that a crash could have left.
 type traced struct {
-	mu  sync.Mutex
-	ops []op
-	now map[string][]byte // as a reader sees it
+	mu      sync.Mutex
+	ops     []op
+	now     map[string][]byte // as a reader sees it
+	renamed map[string]string // open files follow their new names
 
 	failEvery int // each so many syncs of a segment fails
 	syncs     int
@@ -42,10 +43,11 @@ const (
 	opRename
 	opReplace
 	opRemove
+	opTruncate
 	opAck
 )
 
-func newTraced() *traced { return &traced{now: map[string][]byte{}} }
+func newTraced() *traced { return &traced{now: map[string][]byte{}, renamed: map[string]string{}} }
 
 // in is one of the two folders.
 func (t *traced) in(folder string) Disk { return &tracedDisk{t, folder + "/"} }
@@ -83,6 +85,10 @@ func apply(files map[string][]byte, o op) {
 		delete(files, o.name)
 	case opReplace:
 		files[o.name] = o.data
+	case opTruncate:
+		if b := files[o.name]; int64(len(b)) > o.at {
+			files[o.name] = slices.Clip(b[:o.at])
+		}
 	case opRemove:
 		delete(files, o.name)
 	}
@@ -94,7 +100,7 @@ type tracedDisk struct {
 }
 
 func (d *tracedDisk) Create(name string, size int64) (File, error) {
-	return &tracedFile{d.t, &tracedName{name: d.prefix + name}}, d.t.do(op{kind: opCreate, name: d.prefix + name, at: size})
+	return &tracedFile{d.t, d.prefix + name}, d.t.do(op{kind: opCreate, name: d.prefix + name, at: size})
 }
 
 func (d *tracedDisk) Open(name string) (File, error) {
@@ -103,7 +109,7 @@ func (d *tracedDisk) Open(name string) (File, error) {
 	if _, ok := d.t.now[d.prefix+name]; !ok {
 		return nil, fs.ErrNotExist
 	}
-	return &tracedFile{d.t, &tracedName{name: d.prefix + name}}, nil
+	return &tracedFile{d.t, d.prefix + name}, nil
 }
 
 func (d *tracedDisk) Replace(name string, b []byte) error {
@@ -111,9 +117,10 @@ func (d *tracedDisk) Replace(name string, b []byte) error {
 }
 
 func (d *tracedDisk) Rename(from, to string) error {
-	err := d.t.do(op{kind: opRename, name: d.prefix + from, to: d.prefix + to})
-	renames.Store(d.prefix+from+fmt.Sprintf("%p", d.t), d.prefix+to)
-	return err
+	d.t.mu.Lock()
+	d.t.renamed[d.prefix+from] = d.prefix + to
+	d.t.mu.Unlock()
+	return d.t.do(op{kind: opRename, name: d.prefix + from, to: d.prefix + to})
 }
 
 func (d *tracedDisk) Remove(name string) error {
@@ -133,27 +140,25 @@ func (d *tracedDisk) List() ([]string, error) {
 	return out, nil
 }
 
-// renames follows open files to their new names.
-var renames sync.Map
-
-type tracedName struct{ name string }
-
 type tracedFile struct {
-	t *traced
-	n *tracedName
+	t    *traced
+	made string // its name when it was opened
 }
 
 func (f *tracedFile) name() string {
-	if to, ok := renames.Load(f.n.name + fmt.Sprintf("%p", f.t)); ok {
-		return to.(string)
+	f.t.mu.Lock()
+	defer f.t.mu.Unlock()
+	if to, ok := f.t.renamed[f.made]; ok {
+		return to
 	}
-	return f.n.name
+	return f.made
 }
 
 func (f *tracedFile) ReadAt(b []byte, at int64) (int, error) {
+	name := f.name()
 	f.t.mu.Lock()
 	defer f.t.mu.Unlock()
-	all := f.t.now[f.name()]
+	all := f.t.now[name]
 	if at >= int64(len(all)) {
 		return 0, io.EOF
 	}
@@ -171,9 +176,14 @@ func (f *tracedFile) WriteAt(b []byte, at int64) (int, error) {
 func (f *tracedFile) Sync() error { return f.t.do(op{kind: opSync, name: f.name()}) }
 
 func (f *tracedFile) Size() (int64, error) {
+	name := f.name()
 	f.t.mu.Lock()
 	defer f.t.mu.Unlock()
-	return int64(len(f.t.now[f.name()])), nil
+	return int64(len(f.t.now[name])), nil
+}
+
+func (f *tracedFile) Truncate(size int64) error {
+	return f.t.do(op{kind: opTruncate, name: f.name(), at: size})
 }
 
 func (f *tracedFile) Close() error { return nil }

@@ -27,6 +27,7 @@ type Disk interface {
 type File interface {
 	ReadAt(b []byte, at int64) (int, error)
 	WriteAt(b []byte, at int64) (int, error)
+	Truncate(size int64) error
 	Sync() error // of data and size; after an error nobody knows what is on the disk
 	Size() (int64, error)
 	Close() error

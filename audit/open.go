@@ -79,11 +79,14 @@ func (l *Log) openAway(known *tlog.Verifiers) error {
 
 // holdAgainst refuses a log that is shorter than a head that it has signed, or another.
 func (s *store) holdAgainst(known tlog.Head) error {
+	s.mu.RLock()
+	size, least := s.head.Size, s.edge.Size()
+	s.mu.RUnlock()
 	switch {
-	case known.Size > s.head.Size:
-		return &Fault{File: s.lastName(), Index: s.head.Size, Kind: Incomplete,
-			Why: fmt.Sprintf("the log ends here, and has signed a head of %d entries: its end was cut, or it was replaced by an older copy; entries %d to %d are missing", known.Size, s.head.Size, known.Size-1)}
-	case known.Size < s.edge.Size():
+	case known.Size > size:
+		return &Fault{File: s.lastName(), Index: size, Kind: Incomplete,
+			Why: fmt.Sprintf("the log ends here, and has signed a head of %d entries: its end was cut, or it was replaced by an older copy; entries %d to %d are missing", known.Size, size, known.Size-1)}
+	case known.Size < least:
 		return nil // older than what is kept
 	}
 	root, err := tlog.RootAt(s, known.Size)
@@ -98,6 +101,8 @@ func (s *store) holdAgainst(known tlog.Head) error {
 }
 
 func (s *store) lastName() string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	if n := len(s.parts); n > 0 {
 		return s.parts[n-1].name
 	}
@@ -191,6 +196,12 @@ func (o *opening) part(name string, limit int64, newest bool, least *minimum) er
 				return err
 			}
 			o.found.Rebuilt++
+		}
+	}
+	if !newest && o.mend && p.count > 0 {
+		if err := p.shorten(); err != nil {
+			p.drop()
+			return err
 		}
 	}
 	if p.count == 0 && !newest { // it failed before its first group was whole

@@ -100,9 +100,9 @@ func (f *frames) window(n int) ([]byte, error) {
 		return f.buf[f.at-f.base:], nil
 	}
 	if cap(f.buf) == 0 {
-		f.buf = make([]byte, 0, windowBytes)
+		f.buf = make([]byte, 0, min(windowBytes, max(0, f.size-f.at)))
 	}
-	b := f.buf[:min(windowBytes, max(0, f.size-f.at))]
+	b := f.buf[:min(int64(cap(f.buf)), max(0, f.size-f.at))]
 	m, err := f.from.ReadAt(b, f.at)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, &readError{err}
