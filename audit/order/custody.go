@@ -20,12 +20,12 @@ type custody struct {
 	t       *transmission
 	context []*sighting
 	hops    []Hop
+	verdict Verdict
 	grave   []string // what was changed or is missing, in order of the way
 	sealed  bool
-	verdict Verdict
 }
 
-// rules of custody: the first verdict that was found is kept if it is graver.
+// say keeps the gravest verdict, and what a person is to read of it.
 func (c *custody) say(v Verdict, format string, args ...any) {
 	if c.verdict == "" || slices.Index(gravity[:], v) < slices.Index(gravity[:], c.verdict) {
 		c.verdict = v
@@ -101,8 +101,11 @@ func sameButSealed(a, b *sighting) bool {
 }
 
 func differenceText(a, b *sighting) string {
-	d := differences(a.content, b.content, nil)
-	if len(d) == 0 || a.out != a.in {
+	if a.out != a.in {
+		return "" // a's content is what came in
+	}
+	d := differences(a.content, b.content, []int{9, 10})
+	if len(d) == 0 {
 		return ""
 	}
 	return ", in " + tagsText(d)
@@ -129,11 +132,6 @@ func (c *custody) missing() {
 			continue
 		}
 		c.expect(s)
-	}
-	for _, s := range c.t.seen {
-		if s.refused() {
-			c.grave = append(c.grave, fmt.Sprintf("refused at %s: %s", s.label(), s.at.reason))
-		}
 	}
 }
 
@@ -186,6 +184,11 @@ func (c *custody) sentence(position map[*transmission]int) string {
 			way = "unchanged " + c.t.hops()
 		}
 		parts = append(parts, way)
+	}
+	for _, s := range c.t.seen {
+		if s.refused() {
+			parts = append(parts, fmt.Sprintf("refused at %s: %s", s.label(), s.at.reason))
+		}
 	}
 	text := strings.Join(parts, "; ")
 	if c.sealed {

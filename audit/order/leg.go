@@ -13,21 +13,22 @@ type leg struct {
 	sides
 	all      []*transmission
 	ids      map[id]bool
-	upstream *leg // the same order in the session that it came from
-	by       []By // the kinds of identifiers that say so
-	unclear  []*leg
+	upstream *leg   // the same order in the session that it came from
+	by       []By   // the kinds of identifiers that say so
+	unclear  []*leg // those that it may come from, if there are several
+	crowd    int    // or how many, if they are more than upstreamMax
 }
 
 // legsOf sorts transmissions by their orders. all is in order of time.
 func legsOf(all []*transmission, dayBegins time.Duration) []*leg {
-	groups, by := newSets(len(all)), map[id]int{}
+	groups, bearer := newSets(len(all)), map[id]int{}
 	for i, t := range all {
 		for _, s := range t.seen {
 			for _, c := range s.ids(dayBegins) {
-				if j, ok := by[c]; ok {
+				if j, ok := bearer[c]; ok {
 					groups.join(i, j)
 				} else {
-					by[c] = i
+					bearer[c] = i
 				}
 			}
 		}
@@ -43,8 +44,9 @@ func legsOf(all []*transmission, dayBegins time.Duration) []*leg {
 		}
 		l.take(t, dayBegins)
 	}
-	for _, d := range legs {
-		d.findUpstream(legs)
+	by := sellers(legs)
+	for _, l := range legs {
+		l.findUpstream(by)
 	}
 	return legs
 }
@@ -62,27 +64,69 @@ func (l *leg) take(t *transmission, dayBegins time.Duration) {
 	l.buyerService, l.sellerService = first(l.buyerService, w.buyerService), first(l.sellerService, w.sellerService)
 }
 
+// junction is an identifier and who takes orders in the session where it is used.
+type junction struct {
+	id
+	service bool
+	name    string
+}
+
+// upstreamMax is among how many orders with its identifiers a leg's origin is looked for.
+const upstreamMax = 64
+
+// sellers sorts legs by what another leg can find them with.
+func sellers(legs []*leg) map[junction][]*leg {
+	out := map[junction][]*leg{}
+	for _, l := range legs {
+		for c := range l.ids {
+			for service, name := range [...]string{l.seller, l.sellerService} {
+				if name != "" {
+					j := junction{c, service == 1, name}
+					out[j] = append(out[j], l)
+				}
+			}
+		}
+	}
+	return out
+}
+
 // findUpstream looks for the leg that this one carries on: its seller buys here, identifiers are
 // the same, nothing contradicts. Identifiers are unique in a session alone, so of several the one
 // with more kinds of them is it, and if none has more nobody can tell.
-func (l *leg) findUpstream(legs []*leg) {
+func (l *leg) findUpstream(by map[junction][]*leg) {
+	var candidates []*leg
+	for c := range l.ids {
+		for service, name := range [...]string{l.buyer, l.buyerService} {
+			at := by[junction{c, service == 1, name}]
+			if len(at) > upstreamMax {
+				l.crowd = max(l.crowd, len(at))
+				continue
+			}
+			for _, u := range at {
+				if name != "" && !slices.Contains(candidates, u) {
+					candidates = append(candidates, u)
+				}
+			}
+		}
+	}
+	slices.SortFunc(candidates, func(a, b *leg) int { return a.all[0].before(b.all[0]) })
 	best := 0
 	var found []*leg
-	for _, u := range legs {
-		if u == l || !touches(u.sides, l.sides) || l.contradicts(u) {
+	for _, u := range candidates {
+		if !touches(u.sides, l.sides) || l.contradicts(u) {
 			continue
 		}
 		switch n := len(l.shared(u)); {
-		case n == 0 || n < best:
+		case n < best:
 		case n > best:
 			best, found = n, []*leg{u}
 		default:
 			found = append(found, u)
 		}
 	}
-	switch len(found) {
-	case 0:
-	case 1:
+	switch {
+	case l.crowd > 0:
+	case len(found) == 1:
 		l.upstream, l.by = found[0], l.shared(found[0])
 	default:
 		l.unclear = found
@@ -145,12 +189,23 @@ func (l *leg) depth() int {
 	return 1
 }
 
-func (l *leg) unclearText() string {
-	names := make([]string, len(l.unclear))
-	for i, u := range l.unclear {
-		names[i] = u.name()
+// doubt says why a leg that may come from another one is not joined to it.
+func (l *leg) doubt() string {
+	const named = 8
+	names := make([]string, 0, named)
+	for _, u := range l.unclear[:min(len(l.unclear), named)] {
+		names = append(names, u.name())
 	}
-	return fmt.Sprintf("the order in %s may come from %s: all have its identifiers, so none is joined", l.name(), strings.Join(names, " or "))
+	who := strings.Join(names, " or ")
+	switch more := len(l.unclear) - named; {
+	case l.crowd > 0:
+		who = fmt.Sprintf("one of %d others", l.crowd)
+	case len(names) == 0:
+		return ""
+	case more > 0:
+		who += fmt.Sprintf(" or %d more", more)
+	}
+	return fmt.Sprintf("the order in %s may come from %s: all have its identifiers, so none is joined", l.name(), who)
 }
 
 // families are the legs that hang together: those that come from nowhere first, else in order of

@@ -96,8 +96,8 @@ func (n *narrator) story(clOrdID string, control []*transmission) Story {
 	}
 	for i, l := range n.legs {
 		out.Legs = append(out.Legs, n.leg(i, l))
-		if l.unclear != nil {
-			out.Notes = append(out.Notes, l.unclearText())
+		if doubt := l.doubt(); doubt != "" {
+			out.Notes = append(out.Notes, doubt)
 		}
 	}
 	out.State = out.Legs[0].State

@@ -76,9 +76,9 @@ func dayOf(nanos int64, begins time.Duration) int64 {
 }
 
 // touches says whether u's seller may be d's buyer: an application that takes orders in one
-// session and sends them on in another.
+// session and sends them on in another, and not back.
 func touches(u, d sides) bool {
-	if u.buyer == d.buyer && u.seller == d.seller {
+	if u.buyer == d.buyer && u.seller == d.seller || u.buyer == d.seller && u.seller == d.buyer {
 		return false
 	}
 	return u.seller != "" && u.seller == d.buyer || u.sellerService != "" && u.sellerService == d.buyerService

@@ -27,8 +27,9 @@ type Query struct {
 // By is what a key is looked up by.
 type By string
 
-// The kinds of keys. An index that cannot answer the last two finds all of the order's own
-// messages, but no session that began anew, gap fill, gap or garbled bytes.
+// The kinds of keys. An index that cannot answer the last three finds all messages that bear the
+// order's identifiers, but no session that began anew, gap fill, gap or garbled bytes, and none
+// whose identifiers were changed on its way.
 const (
 	ByClOrdID     By = "cl_ord_id"
 	ByOrigClOrdID By = "orig_cl_ord_id"
@@ -36,6 +37,7 @@ const (
 	ByExecID      By = "exec_id"
 	ByDigest      By = "digest"  // raw, of what came in or went out
 	BySession     By = "session" // messages between Value and Other, whoever sent, with MarkReset or MarkGapFill
+	ByNumber      By = "number"  // messages with number Seq from Value to Other
 	ByFlow        By = "flow"    // raw: messages of the flow with any of these or MarkGarbled, and its gaps
 )
 
@@ -43,6 +45,7 @@ const (
 type Key struct {
 	By           By
 	Value, Other string
+	Seq          uint64
 	From, To     int64
 }
 
@@ -102,6 +105,9 @@ func (s *Search) Add(found []Found) ([]Key, error) {
 	if s.full {
 		return nil, fmt.Errorf("order: %q leads to more than %d of them from %s to %s, name a party or less time: %w",
 			s.query.ClOrdID, s.query.EntriesMax, timeText(s.query.From), timeText(s.query.To), ErrTooMany)
+	}
+	if len(s.fresh) == 0 {
+		s.askForMissing()
 	}
 	return s.take(), nil
 }
@@ -216,9 +222,34 @@ func (s *Search) askOf(x *sighting) {
 	}
 }
 
-func (s *Search) ask(by By, value, other string) {
-	k := Key{by, value, other, s.query.From, s.query.To}
-	if value != "" && !s.asked[k] {
+// askForMissing asks by number for what one end of a flow has more often than the other.
+func (s *Search) askForMissing() {
+	type passage struct {
+		flow string
+		header
+	}
+	seen := map[passage]map[string]int{}
+	for _, x := range s.kept {
+		if h, ok := headerOf(x); ok && x.inside && x.at.flow != "" {
+			p := passage{x.at.flow, h}
+			if seen[p] == nil {
+				seen[p] = map[string]int{}
+			}
+			seen[p][x.at.hop]++
+		}
+	}
+	for p, hops := range seen {
+		if hops[clientProxy] != hops[serverProxy] {
+			s.askKey(Key{By: ByNumber, Value: p.sender, Other: p.target, Seq: p.seq})
+		}
+	}
+}
+
+func (s *Search) ask(by By, value, other string) { s.askKey(Key{By: by, Value: value, Other: other}) }
+
+func (s *Search) askKey(k Key) {
+	k.From, k.To = s.query.From, s.query.To
+	if k.Value != "" && !s.asked[k] {
 		s.asked[k] = true
 		s.fresh = append(s.fresh, k)
 	}
