@@ -191,7 +191,7 @@ func root(e ast.Expr) *ast.Ident {
 }
 
 // pure rooms compute: they import none of these and never read the clock.
-var pure = []string{"policy", "policy/id", "policy/reason", "transport/balance", "transport/frame", "transport/fix", "transport/feed", "transport/http1", "audit/entry", "audit/tlog"}
+var pure = []string{"policy", "policy/id", "policy/reason", "transport/balance", "transport/frame", "transport/fix", "transport/feed", "transport/http1", "audit/entry", "audit/tlog", "audit/order"}
 
 func TestPureRoomsDoNoIO(t *testing.T) {
 	for _, s := range sources(t, tree) {
