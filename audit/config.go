@@ -2,11 +2,9 @@ package audit
 
 import (
 	"log/slog"
-	"strings"
 	"time"
 
 	"fire/audit/entry"
-	"fire/audit/tlog"
 )
 
 // Config of a log.
@@ -35,19 +33,4 @@ type Deps struct {
 	// Stamp reads the clock and what is known of it, for each message; nil: Now, with an unknown bound.
 	Stamp func() (nanos int64, bound uint32, sync entry.Sync, clock entry.ClockSource)
 	Base  uint64 // random, with room above it: the ids of the sources of this run
-}
-
-// Keys are what the log signs with, the newest first, and all public keys that it ever had.
-type Keys struct {
-	Signing []*tlog.Key // more than one while keys overlap
-	Known   []string    // verifier keys
-}
-
-// inUse is the public keys that sign now, one a line.
-func (k *Keys) inUse() string {
-	var lines []string
-	for _, s := range k.Signing {
-		lines = append(lines, s.Verifier())
-	}
-	return strings.Join(lines, "\n")
 }

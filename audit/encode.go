@@ -5,11 +5,13 @@ import (
 	"time"
 
 	"fire/audit/entry"
+	"fire/audit/order"
 )
 
 // encoder makes entries of what was captured. It belongs to the writer.
 type encoder struct {
-	b entry.Builder
+	b   entry.Builder
+	fix order.Message
 }
 
 // gapsEvery is how often gaps are looked for that nothing has followed.
@@ -65,6 +67,10 @@ func (e *encoder) message(g *work, s *Source, rec *record, payload []byte) {
 	digest := sha256.Sum256(payload)
 	b.Bytes(entry.Digest, digest[:])
 	b.Uint(entry.Size, uint64(len(payload)))
+	if s.form == FIX || s.form == FIXDigest {
+		_ = e.fix.Read(payload) // what is no message is marked so
+		e.fix.Append(b)
+	}
 	rest := payload
 	if s.form == DigestOnly || s.form == FIXDigest {
 		rest = nil

@@ -213,6 +213,9 @@ func (l *Log) poke() {
 	}
 }
 
+// Close ends a log that was opened and never run.
+func (l *Log) Close() error { return l.close() }
+
 // close ends all files.
 func (l *Log) close() error {
 	l.mu.Lock()

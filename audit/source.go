@@ -85,18 +85,22 @@ func (s *Source) Message(b []byte) error {
 }
 
 // Event captures a fact that is no message, between the messages before and after it: a kind and
-// its fields, as entry.Builder writes them. It waits for room as long as the budget lasts.
+// its fields, as entry.Builder writes them. It waits for room as long as the budget lasts; then it
+// is in the gap, or an error.
 func (s *Source) Event(k entry.Kind, fields []byte) error {
 	at, bound, sync, clock := s.capture.stamp()
-	s.seq++
-	rec := record{time: at, bound: bound, sync: uint8(sync), clock: uint8(clock), source: s.slot, seq: s.seq, kind: recordEvent, event: uint8(k)}
+	rec := record{time: at, bound: bound, sync: uint8(sync), clock: uint8(clock), source: s.slot, seq: s.seq + 1, kind: recordEvent, event: uint8(k)}
 	put := func() bool { return (!s.gapped.Load() || s.tellGap()) && s.ring.put(rec, fields) }
-	if put() || s.capture.await(s.budget, put) {
+	switch {
+	case put() || s.capture.await(s.budget, put):
+		s.seq++
 		s.capture.captured()
 		return nil
+	case s.full == FullClosed:
+		return ErrStalled
 	}
-	s.seq--
-	return ErrStalled
+	s.skip(fields, at)
+	return nil
 }
 
 // overflow is what happens when there is no room.
@@ -113,6 +117,12 @@ func (s *Source) overflow(b []byte, at int64, bound uint32, sync entry.Sync, clo
 		s.capture.refused.Add(1)
 		return ErrStalled
 	}
+	s.skip(b, at)
+	return nil
+}
+
+// skip counts what goes on without an entry.
+func (s *Source) skip(b []byte, at int64) {
 	s.seq++
 	s.capture.dropped.Add(1)
 	sum := sha256.Sum256(b)
@@ -124,7 +134,6 @@ func (s *Source) overflow(b []byte, at int64, bound uint32, sync entry.Sync, clo
 	s.gap.last, s.gap.till = s.seq, at
 	s.gap.chain = sha256.Sum256(append(s.gap.chain[:], sum[:]...))
 	s.gapped.Store(true)
-	return nil
 }
 
 // tellGap puts the gap before what follows it.

@@ -38,6 +38,7 @@ type host struct {
 	agent    *agent.Agent
 	proxy    *proxy.Proxy // nil without the role; so is page
 	direct   *directNode  // nil without the role
+	audit    *auditLog    // nil where it is switched off
 	page     *meter.Page
 	awake    *spin.Spinner
 	sessions <-chan transport.Session
@@ -68,14 +69,17 @@ func newHost(o hostOptions, s *socket) (*host, error) {
 	if err := admin.MakeRuntimeDir(filepath.Dir(o.page)); err != nil {
 		return nil, fmt.Errorf("runtime folder: %w", err)
 	}
+	if h.audit, err = openAudit(o.conf, auditOrigin(h.self.Domain, h.self.Name), o.log); err != nil {
+		return nil, err
+	}
 	if slices.Contains(o.roles, config.RoleDirect) {
 		if h.direct, err = newDirectNode(o, s, h.agent, h.self); err != nil {
-			return nil, err
+			return nil, errors.Join(err, h.audit.close())
 		}
 	}
 	if slices.Contains(o.roles, config.RoleProxy) {
 		if err := h.makeProxy(o, s); err != nil {
-			return nil, errors.Join(err, h.direct.close())
+			return nil, errors.Join(err, h.direct.close(), h.audit.close())
 		}
 	}
 	return h, nil
@@ -89,9 +93,13 @@ func (h *host) makeProxy(o hostOptions, s *socket) (err error) {
 	}
 	h.page.Describe(strings.Join(o.roles, ","), h.self.Name, o.release)
 	changed, _ := h.agent.Subscribe()
+	var recorded proxy.Audit // not the nil of a type: the proxy asks whether there is one
+	if h.audit != nil {
+		recorded = h.audit.log.Capture()
+	}
 	h.proxy, err = proxy.New(o.conf.Proxy, o.conf.Upstreams, proxy.Deps{
 		Domain: h.self.Domain, Node: h.self.Name, Zone: o.conf.Node.Zone, Catalogue: following{h.agent, changed}, Identities: h.agent,
-		Verifier: h.agent.Verifier(), Dialer: s.endpoint, Meter: h.page, Apps: apps(o.conf.Services), Awake: o.awake, Log: o.log,
+		Verifier: h.agent.Verifier(), Dialer: s.endpoint, Meter: h.page, Apps: apps(o.conf.Services), Awake: o.awake, Audit: recorded, Log: o.log,
 		AppFailed: h.agent.ReportDialFailure,
 	})
 	if err != nil {
@@ -163,6 +171,9 @@ func apps(services map[string]agent.Service) map[string]proxy.App {
 // parts of a host: the proxy drains while the agent still renews its leases.
 func (h *host) parts(drain time.Duration) []part {
 	parts := []part{{h.self.Name + " agent", h.agent.Run, stopGrace}}
+	if h.audit != nil { // before whoever records: it ends after them
+		parts = append(parts, h.audit.part(h.self.Name))
+	}
 	if h.direct != nil {
 		parts = append(parts, h.direct.parts(h.self.Name)...)
 	}
@@ -174,7 +185,7 @@ func (h *host) parts(drain time.Duration) []part {
 
 // close gives back what outlives a start that failed; after a run there is nothing left.
 func (h *host) close() error {
-	err := h.direct.close()
+	err := errors.Join(h.direct.close(), h.audit.close())
 	if h.page != nil {
 		err = errors.Join(err, h.page.Close())
 	}

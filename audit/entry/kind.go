@@ -9,6 +9,7 @@ const (
 	Part    Kind = 2 // more of a message's content than its own entry can hold
 	Span    Kind = 3 // messages of a direct path, under one chain of digests
 	Gap     Kind = 4 // messages that went on without an entry: how many, and why
+	Request Kind = 5 // of HTTP, with its answer's status
 
 	Opened  Kind = 10 // a connection, or an end of a direct path
 	Closed  Kind = 11
@@ -39,7 +40,7 @@ const (
 )
 
 var kindNames = [...]string{
-	Message: "message", Part: "part", Span: "span", Gap: "gap",
+	Message: "message", Part: "part", Span: "span", Gap: "gap", Request: "request",
 	Opened: "opened", Closed: "closed", Refused: "refused", Path: "path",
 	Policy: "policy", Config: "config", Floor: "floor", Certificate: "certificate", Failover: "failover", Kill: "kill", Admin: "admin", Login: "login",
 	Clock: "clock", Step: "step", Drift: "drift",

@@ -201,6 +201,7 @@ func (s Service) check(key, name string, bad badFunc) {
 	if s.EjectMax < s.EjectFor || time.Duration(s.EjectMax) > 24*time.Hour {
 		bad(key+".eject_max", "%v is not eject_for (%v) to 24h", s.EjectMax, s.EjectFor)
 	}
+	s.checkAudit(key, bad)
 	if len(s.Description) > TextBytes || !utf8.ValidString(s.Description) {
 		bad(key+".description", "is longer than %d bytes or not UTF-8", TextBytes)
 	}
@@ -257,7 +258,9 @@ func oneOf[T ~string](key string, v T, bad badFunc, known ...T) {
 	}
 	var words []string
 	for _, k := range known {
-		words = append(words, string(k))
+		if k != "" {
+			words = append(words, string(k))
+		}
 	}
 	bad(key, "%q is none of %s%s", string(v), strings.Join(words, ", "), didYouMean(string(v), words))
 }

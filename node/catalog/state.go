@@ -40,7 +40,11 @@ type Service struct {
 	EjectAfter  int       `toml:"eject_after" json:"eject_after"` // failures in a row before an endpoint is ejected; 0 never; default 5
 	EjectFor    Duration  `toml:"eject_for" json:"eject_for"`     // first back-off, doubled each time; default 1s
 	EjectMax    Duration  `toml:"eject_max" json:"eject_max"`     // longest back-off; default 1m
+	Audit       Audit     `toml:"audit" json:"audit,omitempty"`   // default by protocol: see Audit
 	Description string    `toml:"description" json:"description,omitempty"`
+
+	AuditWhenFull AuditWhenFull `toml:"audit_when_full" json:"audit_when_full,omitempty"` // default "closed" for fix, else "open"
+	AuditBudget   Duration      `toml:"audit_budget" json:"audit_budget,omitempty"`       // how long "closed" waits; default 50ms
 }
 
 // Transport is how the bytes of a service are read. It is declared, never sniffed.

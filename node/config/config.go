@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"fire/audit"
 	"fire/node/admin"
 	"fire/node/agent"
 	"fire/node/bridge"
@@ -38,6 +39,8 @@ type Config struct {
 	Bridge bridge.Config `toml:"bridge"`
 	// Which programs of this host are which service, by the service's name.
 	Programs map[string]direct.Program `toml:"program"`
+	// This host's audit log.
+	Audit audit.Settings `toml:"audit"`
 	// The unix socket that the inspection verbs ask.
 	Admin admin.Config `toml:"admin"`
 	// The process's own log.
@@ -124,6 +127,7 @@ func Default() Config {
 		Proxy:   proxy.Default(),
 		Direct:  direct.Default(),
 		Bridge:  bridge.Default(),
+		Audit:   audit.DefaultSettings(),
 		Admin:   admin.Default(),
 		Log:     Log{Format: "auto"},
 		QUIC:    quic.Default(),
@@ -160,6 +164,7 @@ func (c *Config) check(section func(table string) func(key, problem string)) {
 	}
 	c.Direct.Check(section("direct"))
 	c.Bridge.Check(section("bridge"))
+	c.Audit.Check(section("audit"))
 	for name, p := range c.Programs {
 		p.Check(section("program." + name))
 		if _, err := id.ParseName(name); err != nil {

@@ -39,6 +39,7 @@ var floors = map[string]struct {
 	"transport/quic":          {3, "sessions over QUIC, heartbeats, flood limits"},
 	"transport/shm":           {3, "rings in shared memory between processes"},
 	"transport/udp":           {3, "encrypted datagrams between hosts: in order, repaired, or an exact gap"},
+	"audit":                   {3, "one node's log: capture, group commit, segments, verify"},
 	"transport/balance":       {3, "choosing an endpoint; ejection"},
 	"transport/transporttest": {3, "the conformance suite of every transport"},
 	"transport/channel":       {4, "a program's ends of a direct path; the attach protocol"},

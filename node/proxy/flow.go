@@ -32,6 +32,7 @@ type flow struct {
 	end      func(*reason.Error) // from outside: breaks both sides; idempotent
 	leave    func()              // from outside: ends the flow as soon as it is idle; nil for opaque ones
 	request  *httpAsked          // the request under way; nil for opaque flows
+	taps     taps                // what the audit log is told
 
 	// written by the copy loops, read by the sweep
 	up, down way
@@ -110,6 +111,9 @@ func (p *Proxy) add(f *flow, v *catalog.View) {
 	t.mu.Unlock()
 	f.edge.Opened.Add(1)
 	f.edge.Active.Add(1)
+	if err := p.audit(f, v); err != nil {
+		f.end(broken(err))
+	}
 	if now := p.view(); now != v {
 		p.cutIfForbidden(f, now)
 	}
@@ -117,6 +121,7 @@ func (p *Proxy) add(f *flow, v *catalog.View) {
 
 // remove takes f out and writes its end to the edge.
 func (p *Proxy) remove(f *flow) {
+	f.endTaps()
 	t := &p.flows
 	t.mu.Lock()
 	delete(t.flows, f)
@@ -229,6 +234,7 @@ func (t *flowTable) enforce(p *Proxy, v *catalog.View) {
 func (p *Proxy) cutIfForbidden(f *flow, v *catalog.View) {
 	why, rule := f.judge(v)
 	if why == nil {
+		f.rejudge(v)
 		return
 	}
 	p.deps.Log.Info("connection cut", "reason", why.Code.String(), "rule", rule, "svc", f.dst.Name, "peer", f.src.String(),

@@ -17,6 +17,10 @@ type httpGuard struct {
 	view  *catalog.View // the last one that was looked at
 	port  uint16        // of the destination, in view
 	rule  string        // of the last refusal
+
+	// the request under way, for the audit log; also one that was refused
+	method, path []byte
+	verdict      policy.Verdict
 }
 
 // carryHTTP registers the flow and serves it.
@@ -41,6 +45,7 @@ func (p *Proxy) carryHTTP(ctx context.Context, g *httpGuard, v *catalog.View, c 
 // cut. A view that came in between is looked at again.
 func (g *httpGuard) admit(r *http1.Request) error {
 	f := g.flow
+	g.method, g.path = append(g.method[:0], r.Method...), append(g.path[:0], r.Path...)
 	for {
 		v := g.proxy.view()
 		if err := g.adopt(v); err != nil {
@@ -48,6 +53,7 @@ func (g *httpGuard) admit(r *http1.Request) error {
 		}
 		op := policy.Op{Port: g.port, Method: string(r.Method), Path: string(r.Path)}
 		verdict := v.Table.Authorize(f.src, f.dst, op)
+		g.verdict = verdict
 		if !verdict.Allowed {
 			f.request.clear()
 			g.rule = verdict.Rule
@@ -109,6 +115,8 @@ func (g *httpGuard) giving(up, begins bool) {
 
 func (g *httpGuard) account(o *httpOutcome) {
 	f := g.flow
+	f.recordRequest(o, g.method, g.path, g.verdict)
+	g.method, g.path, g.verdict = g.method[:0], g.path[:0], policy.Verdict{}
 	f.request.clear()
 	f.up.moved.Store(g.proxy.tick.Load())
 	cut := f.fate.Load() != nil // counted where the flow ends

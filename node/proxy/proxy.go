@@ -56,6 +56,7 @@ type Deps struct {
 	Apps       map[string]App       // by service
 	AppFailed  func(service string) // an application did not take a connection; may be nil
 	Awake      *spin.Spinner        // told of what applications send; nil is nobody
+	Audit      Audit                // nil: nothing is recorded
 	Log        *slog.Logger
 }
 
@@ -79,6 +80,7 @@ type Proxy struct {
 	sources  sourceLimits
 	http     httpParts
 	refusals refusalRing
+	events   events
 	talk     *rate.Limiter // refusals must not flood the log
 	work     sync.WaitGroup
 
@@ -102,7 +104,7 @@ func New(cfg Config, upstreams map[string]Upstream, deps Deps) (*Proxy, error) {
 	p.served.init()
 	p.sources.init(cfg.MaxConnectionsPerSource)
 	p.http.init(p)
-	var err error
+	err := p.events.init(deps.Audit)
 	cfg.Check(func(key, problem string) { err = errors.Join(err, fmt.Errorf("proxy.%s: %s", key, problem)) })
 	for _, name := range sortedNames(upstreams) {
 		u := upstreams[name]

@@ -41,6 +41,12 @@ func (p *Proxy) Refusals() []admin.Refusal {
 // refuse counts, remembers and logs a flow that was not admitted.
 func (p *Proxy) refuse(e *edge, side string, src, dst id.Principal, why *reason.Error, rule string) {
 	e.refuse(why.Code)
+	p.turnAway(side, src, dst, why, rule)
+}
+
+// turnAway records what was not admitted, for the audit too; the counters are the caller's.
+func (p *Proxy) turnAway(side string, src, dst id.Principal, why *reason.Error, rule string) {
+	p.events.refused(side, src, dst, why, rule)
 	p.record(side, src, dst, why, rule)
 }
 

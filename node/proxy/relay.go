@@ -38,7 +38,7 @@ var largeBufs = sync.Pool{New: func() any { return new([largeBytes]byte) }}
 // stores: no allocation, no lock of ours, no deadline, and the clock is read only
 // where a turn begins or ends. Time-outs are found by the sweep.
 func (p *Proxy) pump(f *flow, w *way, from, to transport.Stream, small []byte, asks bool) {
-	buf, messages := small, tallyOf(f.protocol)
+	buf, messages, tap := small, tallyOf(f.protocol), f.taps.of(asks)
 	var large *[largeBytes]byte
 	defer func() {
 		if large != nil {
@@ -52,6 +52,12 @@ func (p *Proxy) pump(f *flow, w *way, from, to transport.Stream, small []byte, a
 			w.bytes.Add(uint64(n))
 			if messages.on() {
 				w.messages.Add(messages.count(buf[:n]))
+			}
+			if tap != nil {
+				if err := tap.pass(buf[:n]); err != nil {
+					f.end(broken(err))
+					return
+				}
 			}
 			now := p.tick.Load()
 			w.moved.Store(now)

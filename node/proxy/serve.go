@@ -61,7 +61,7 @@ func (p *Proxy) ServeSession(s transport.Session) {
 	case !room:
 		why := reason.New(reason.TooManyConnections, "%s has %d sessions open here, the limit", peer.who.Short(), servedPerPeerMax)
 		s.Close(why.Code, why.Detail)
-		p.record(sideIn, peer.who, id.Principal{}, why, "")
+		p.turnAway(sideIn, peer.who, id.Principal{}, why, "")
 	}
 }
 
@@ -78,7 +78,7 @@ func (s *servedSessions) leave(x transport.Session, peer servedPeer) {
 func (p *Proxy) serveSession(s transport.Session) {
 	if why := p.judgePeer(s, p.view()); why != nil {
 		s.Close(why.Code, why.Detail)
-		p.record(sideIn, s.Peer(), id.Principal{}, why, "")
+		p.turnAway(sideIn, s.Peer(), id.Principal{}, why, "")
 		return
 	}
 	var streams sync.WaitGroup
@@ -162,7 +162,7 @@ func (p *Proxy) serveStream(s transport.Session, st transport.Stream) {
 			err = reason.New(reason.FrameTruncated, "the stream ended before its header")
 		}
 		why := broken(err)
-		p.record(sideIn, src, id.Principal{}, why, "")
+		p.turnAway(sideIn, src, id.Principal{}, why, "")
 		p.answerNo(st, why)
 		return
 	}
@@ -170,7 +170,7 @@ func (p *Proxy) serveStream(s transport.Session, st transport.Stream) {
 	v := p.view()
 	svc, verdictOp, why, rule := p.admitStream(s, &o, v)
 	if _, here := p.deps.Apps[dst.Name]; !here { // a name that the peer made up must not get an edge
-		p.record(sideIn, src, dst, why, rule)
+		p.turnAway(sideIn, src, dst, why, rule)
 		p.answerNo(st, why)
 		return
 	}

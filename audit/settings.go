@@ -1,0 +1,70 @@
+package audit
+
+import (
+	"fmt"
+	"path/filepath"
+	"time"
+)
+
+// Settings is the [audit] table of mesh.toml: this host's audit log.
+type Settings struct {
+	// Enabled says whether this host keeps an audit log. Without one nothing that it carries
+	// can be proved, and what the floor says of a service's audit is not done here. Unit: true
+	// or false. Default: true. Needs a restart.
+	Enabled bool `toml:"enabled"`
+	// Dir holds the log's segments; give it a disk of its own where orders are many. A relative
+	// path counts from this file. Unit: path. Default: "", which is audit in the state folder.
+	// Needs a restart.
+	Dir string `toml:"dir"`
+	// HeadDir holds the log's last head once more, so that a log whose end was cut is found; on
+	// another disk than dir it also finds a disk that was put back. Unit: path. Default: "",
+	// which is audit-head in the state folder. Needs a restart.
+	HeadDir string `toml:"head_dir"`
+	// SegmentBytes is the size of one segment file, made ahead: the log takes that much of the
+	// disk at least twice. Unit: bytes. Default: 67108864. Needs a restart.
+	SegmentBytes int `toml:"segment_bytes"`
+	// Rings is how many rings lie between the data path and the log's writer. Unit: rings.
+	// Default: 4. Needs a restart.
+	Rings int `toml:"rings"`
+	// RingBytes is the size of each: what can be captured while the disk takes nothing. Unit:
+	// bytes. Default: 4194304. Needs a restart.
+	RingBytes int `toml:"ring_bytes"`
+	// Linger is how far apart groups begin at least: more of it makes fewer and larger ones,
+	// and entries provable later. Unit: duration. Default: "100us". Needs a restart.
+	Linger time.Duration `toml:"linger"`
+}
+
+// DefaultSettings is the [audit] table without keys.
+func DefaultSettings() Settings {
+	return Settings{Enabled: true, SegmentBytes: 64 << 20, Rings: 4, RingBytes: 4 << 20, Linger: 100 * time.Microsecond}
+}
+
+// Check reports every value that makes no sense.
+func (s *Settings) Check(bad func(key, problem string)) {
+	for key, dir := range map[string]string{"dir": s.Dir, "head_dir": s.HeadDir} {
+		if dir != "" && filepath.Clean(dir) == "/" {
+			bad(key, "is the root of the file system")
+		}
+	}
+	if s.Dir != "" && s.Dir == s.HeadDir {
+		bad("head_dir", "is the same as dir: whoever cuts the one cuts the other")
+	}
+	count := func(key string, v, low, high int) {
+		if v < low || v > high {
+			bad(key, fmt.Sprintf("%d is outside %d to %d", v, low, high))
+		}
+	}
+	count("segment_bytes", s.SegmentBytes, 1<<20, 1<<30)
+	count("rings", s.Rings, 1, 64)
+	count("ring_bytes", s.RingBytes, 1<<20, 1<<30)
+	if s.Linger < 0 || s.Linger > time.Second {
+		bad("linger", fmt.Sprintf("%v is outside 0s to 1s", s.Linger))
+	}
+}
+
+// Config is the shape of the log of that name.
+func (s *Settings) Config(origin string) Config {
+	c := Default()
+	c.Origin, c.SegmentBytes, c.Rings, c.RingBytes, c.Linger = origin, int64(s.SegmentBytes), s.Rings, s.RingBytes, s.Linger
+	return c
+}

@@ -1,0 +1,139 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"fire/audit"
+	"fire/audit/entry"
+	"fire/audit/tlog"
+	"fire/node/config"
+	"fire/policy/id"
+	"fire/policy/pki"
+)
+
+// auditLog is a host's audit log, and what is known of it outside.
+type auditLog struct {
+	log   *audit.Log
+	keys  *audit.Keys
+	known *tlog.Verifiers
+	dir   string
+	away  audit.Disk
+	slog  *slog.Logger
+	ran   bool
+}
+
+// auditOrigin is the name of a host's log.
+func auditOrigin(d id.Domain, name string) string {
+	return d.Region + "." + d.Mesh + "/audit/" + name
+}
+
+// openAudit opens the log of that name, nil where it is switched off.
+func openAudit(conf *config.Config, origin string, log *slog.Logger) (*auditLog, error) {
+	if !conf.Audit.Enabled {
+		return nil, nil
+	}
+	state := conf.Node.Dir
+	a := &auditLog{dir: within(state, conf.Audit.Dir, "audit"), slog: log}
+	disk, err := openAuditFolder(a.dir)
+	if err != nil {
+		return nil, err
+	}
+	if a.away, err = openAuditFolder(within(state, conf.Audit.HeadDir, "audit-head")); err != nil {
+		return nil, err
+	}
+	if a.keys, err = audit.LoadKeys(auditKeyFile(filepath.Join(state, "audit-key")), origin, rand.Reader); err != nil {
+		return nil, err
+	}
+	if a.known, err = tlog.NewVerifiers(a.keys.Known...); err != nil {
+		return nil, err
+	}
+	var base [8]byte
+	_, _ = rand.Read(base[:]) // it does not fail
+	var found *audit.Found
+	a.log, found, err = audit.Open(conf.Audit.Config(origin), audit.Deps{Disk: disk, Away: a.away, Keys: a.keys, Now: time.Now, Log: log, Base: binary.LittleEndian.Uint64(base[:]) >> 1})
+	if fault, ok := errors.AsType[*audit.Fault](err); ok {
+		return nil, fmt.Errorf("the audit log in %s does not start, since it is not what it has signed: %w; `fire audit verify %s` says more, and README.md what can be done", a.dir, fault, a.dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the audit log in %s: %w", a.dir, err)
+	}
+	if found.CutBytes > 0 {
+		log.Warn("the audit log's half-written end was cut: nobody was told of it", "file", found.CutFile, "bytes", found.CutBytes, "entries", found.Size)
+	}
+	a.first(found)
+	return a, nil
+}
+
+// within is a folder of the configuration, or the usual one.
+func within(state, asked, usual string) string {
+	switch {
+	case asked == "":
+		return filepath.Join(state, usual)
+	case filepath.IsAbs(asked):
+		return asked
+	}
+	return filepath.Join(state, asked)
+}
+
+func openAuditFolder(dir string) (audit.Disk, error) {
+	if err := pki.MakePrivateDir(dir); err != nil {
+		return nil, fmt.Errorf("the audit log's folder: %w", err)
+	}
+	return audit.OpenFolder(dir)
+}
+
+// auditKeyFile is the file of the log's keys: private, and replaced whole.
+func auditKeyFile(path string) audit.KeyFile {
+	const bytesMax = 1 << 20
+	return audit.KeyFile{
+		Read: func() ([]byte, error) {
+			if _, err := os.Lstat(path); err != nil {
+				return nil, err
+			}
+			return pki.ReadPrivate(path, bytesMax)
+		},
+		Write: func(b []byte) error { return pki.WritePrivate(path, b) },
+	}
+}
+
+// first records that the log goes on, and what of it was cut.
+func (a *auditLog) first(found *audit.Found) {
+	var b entry.Builder
+	b.Begin(nil, a.now(entry.Log))
+	b.Uint(entry.Count, uint64(found.Size))
+	b.Str(entry.Verb, "opened")
+	if found.CutBytes > 0 {
+		b.Str(entry.Detail, fmt.Sprintf("%d bytes of a group that nobody was told of were cut from %s", found.CutBytes, found.CutFile))
+	}
+	b.Uint(entry.Process, uint64(os.Getpid()))
+	if err := a.log.Add(context.Background(), b.Raw()); err != nil { // the queue is empty: it does not wait
+		a.slog.Error("the audit log takes no entry", "err", err)
+	}
+}
+
+// now is the head of an entry of this moment that no source counts.
+func (a *auditLog) now(k entry.Kind) entry.Head {
+	return entry.Head{Kind: k, Bound: entry.BoundUnknown, Time: time.Now().UnixNano()}
+}
+
+// part is the log's writer.
+func (a *auditLog) part(host string) part {
+	return part{host + " audit log", func(ctx context.Context) error { a.ran = true; return a.log.Run(ctx) }, stopGrace}
+}
+
+// close is for a start that failed.
+func (a *auditLog) close() error {
+	if a == nil || a.ran {
+		return nil
+	}
+	return a.log.Close()
+}
