@@ -129,16 +129,20 @@ func (l *Log) publish(g *work) {
 	l.mu.Unlock()
 	l.State.Durable.Store(g.head.Size)
 	l.State.Groups.Add(1)
+	l.State.gaps.Add(g.gaps)
+	l.State.signed.Store(g.signed)
 	l.State.Bytes.Add(uint64(len(g.buf)))
 	l.State.stalled.Store(0)
 	l.State.trouble.Store(nil)
 	if err := l.away.put(g.head, g.checkpoint); err != nil {
 		l.State.failed(fmt.Errorf("the head that lies away: %w", err), l.deps.Now())
 	}
-	at := g.before.Size()
+	at, entered := g.before.Size(), g.records
 	for _, q := range g.queued {
+		entered += uint64(len(q.offsets))
 		q.finish(at, nil)
 		at += int64(len(q.offsets))
 		l.inbox.reuse(q)
 	}
+	l.State.entered.Add(entered)
 }

@@ -33,6 +33,7 @@ func (l *Log) drain(g *work) {
 // record makes the entries of one record.
 func (l *Log) record(g *work, rec *record, payload []byte) {
 	s := l.capture.source(rec.source)
+	g.records++
 	switch rec.kind {
 	case recordMessage:
 		l.encoder.message(g, s, rec, payload)
@@ -116,6 +117,7 @@ func (e *encoder) gap(g *work, s *Source, gap gap) {
 	b.Str(entry.Detail, "the audit log took nothing, and the flow is open: these went on without an entry")
 	g.buf = b.Raw()
 	g.end(from)
+	g.gaps++
 	s.lastSeq = gap.last
 }
 

@@ -50,6 +50,7 @@ func Open(cfg Config, deps Deps) (*Log, *Found, error) {
 	}
 	o.found.Size = l.head.Size
 	l.State.Durable.Store(l.head.Size)
+	l.State.signed.Store(o.signed)
 	if n := len(l.parts); n > 0 && l.parts[n-1].tree == nil {
 		l.current, l.used = l.parts[n-1].segment, l.parts[n-1].end
 	}
@@ -127,6 +128,7 @@ type opening struct {
 	mend   bool // whether files may be made, cut and removed
 	tree   tlog.Frontier
 	number uint64
+	signed int64 // when the newest head was
 	found  Found
 }
 
@@ -399,7 +401,7 @@ func (o *opening) lastHead() error {
 	if err != nil {
 		return &Fault{File: p.name, Offset: p.last, Index: p.next(), Kind: Tampered, Why: err.Error()}
 	}
-	s.head, s.note = head, bytes.Clone(t.checkpoint)
+	s.head, s.note, o.signed = head, bytes.Clone(t.checkpoint), t.time
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 )
 
 // queue gathers entries that are appended one by one, framed, until the writer takes it whole.
@@ -24,6 +25,7 @@ type inbox struct {
 	spare  *queue        // one that was written: its memory is used again
 	closed error
 	wake   func()
+	count  atomic.Uint64 // entries that were queued
 }
 
 // queueBytesMax bounds what waits for the writer. Who finds it full waits.
@@ -53,6 +55,7 @@ func (b *inbox) put(ctx context.Context, e []byte) (*queue, int, error) {
 			q.buf = append(append(q.buf, 0, 0, 0, 0, 0, 0, 0, 0), e...)
 			putFrame(q.buf[from:], frameEntry)
 			q.offsets = append(q.offsets, uint32(from))
+			b.count.Add(1)
 			b.mu.Unlock()
 			if at == 0 {
 				b.wake()

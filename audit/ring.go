@@ -20,6 +20,8 @@ type ring struct {
 	head atomic.Uint64 // everything before it was taken
 	_    [120]byte
 
+	taken atomic.Uint64 // records, the writer's count
+
 	marks []atomic.Uint64
 	slots []slot
 	mask  uint64
@@ -113,6 +115,7 @@ func (r *ring) take(most int, f func(rec *record, payload []byte)) (n int) {
 		most -= size + recordBytes
 		h += slotsOf(size)
 	}
+	r.taken.Add(uint64(n))
 	r.head.Store(h)
 	return n
 }

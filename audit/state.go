@@ -12,8 +12,11 @@ type State struct {
 	Bytes    atomic.Uint64 // of them
 	Failures atomic.Uint64 // of the disk
 
-	busy    atomic.Int64 // since when the disk works, nanoseconds since 1970; 0: it does not
-	stalled atomic.Int64 // since when it has failed
+	entered atomic.Uint64 // records that are durable, since the start
+	gaps    atomic.Uint64 // entries of kind Gap
+	signed  atomic.Int64  // when the newest durable head was signed, nanoseconds since 1970
+	busy    atomic.Int64  // since when the disk works, nanoseconds since 1970; 0: it does not
+	stalled atomic.Int64  // since when it has failed
 	trouble atomic.Pointer[string]
 }
 

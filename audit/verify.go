@@ -302,8 +302,16 @@ func (c *check) known() {
 	if c.v.Away != nil {
 		heads = append(heads, c.awayHeads()...)
 	}
-	if c.v.Upto != nil {
-		heads = append(heads, *c.v.Upto)
+	if upto := c.v.Upto; upto != nil {
+		switch r := &c.report; {
+		case r.Size < upto.Size && len(r.Faults) == 0:
+			c.fault(&Fault{File: c.names[len(c.names)-1], Index: r.Size, Kind: Incomplete, Why: fmt.Sprintf("the log ends here, and has signed a head of %d entries", upto.Size)})
+		case r.Size == upto.Size && r.Root != upto.Root.String():
+			c.fault(&Fault{File: c.names[len(c.names)-1], Index: r.Size, Kind: Tampered, Want: upto.Root.String(), Got: r.Root, Why: "the entries up to here are not those of the signed head"})
+		}
+		if c.v.live == nil {
+			return // what lies behind it grows: nobody can tell it from a torn end
+		}
 	}
 	if len(heads) == 0 || len(c.report.Faults) > 0 { // a log that is damaged does not lead to its heads either
 		return

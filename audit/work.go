@@ -24,6 +24,9 @@ type work struct {
 	at         int64 // where the segment takes it
 	trailer    int64 // where in buf its trailer begins
 	queued     []*queue
+	records    uint64 // of the rings
+	gaps       uint64
+	signed     int64
 }
 
 // upper is a kept hash above the leaves.
@@ -83,7 +86,7 @@ func (g *work) sign(tree *tlog.Frontier, origin string, keys []*tlog.Key, now in
 	if err != nil {
 		return fmt.Errorf("audit: the head of %d entries: %w", g.head.Size, err)
 	}
-	g.checkpoint = note
+	g.checkpoint, g.signed = note, now
 	t := trailer{count: uint32(len(g.leaves)), bytes: uint32(len(g.buf)), first: g.before.Size(), time: now, checkpoint: note}
 	g.trailer = int64(len(g.buf))
 	g.buf = t.append(g.buf)

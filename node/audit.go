@@ -22,13 +22,14 @@ import (
 
 // auditLog is a host's audit log, and what is known of it outside.
 type auditLog struct {
-	log   *audit.Log
-	keys  *audit.Keys
-	known *tlog.Verifiers
-	dir   string
-	away  audit.Disk
-	slog  *slog.Logger
-	ran   bool
+	log     *audit.Log
+	keys    *audit.Keys
+	known   *tlog.Verifiers
+	dir     string
+	headDir string
+	away    audit.Disk
+	slog    *slog.Logger
+	ran     bool
 }
 
 // auditOrigin is the name of a host's log.
@@ -42,12 +43,12 @@ func openAudit(conf *config.Config, origin string, log *slog.Logger) (*auditLog,
 		return nil, nil
 	}
 	state := conf.Node.Dir
-	a := &auditLog{dir: within(state, conf.Audit.Dir, "audit"), slog: log}
+	a := &auditLog{dir: within(state, conf.Audit.Dir, "audit"), headDir: within(state, conf.Audit.HeadDir, "audit-head"), slog: log}
 	disk, err := openAuditFolder(a.dir)
 	if err != nil {
 		return nil, err
 	}
-	if a.away, err = openAuditFolder(within(state, conf.Audit.HeadDir, "audit-head")); err != nil {
+	if a.away, err = openAuditFolder(a.headDir); err != nil {
 		return nil, err
 	}
 	if a.keys, err = audit.LoadKeys(auditKeyFile(filepath.Join(state, "audit-key")), origin, rand.Reader); err != nil {

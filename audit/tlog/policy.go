@@ -88,3 +88,14 @@ func (p *Policy) Signers(checkpoint []byte) []string {
 
 // String is the policy as it was read.
 func (p *Policy) String() string { return p.text }
+
+// Logs are the public keys of the policy's logs, without its witnesses.
+func (p *Policy) Logs() (*Verifiers, error) {
+	var vkeys []string
+	for _, line := range strings.Split(p.text, "\n") {
+		if words := strings.Fields(strings.SplitN(line, "#", 2)[0]); len(words) >= 2 && words[0] == "log" {
+			vkeys = append(vkeys, words[1])
+		}
+	}
+	return NewVerifiers(vkeys...)
+}

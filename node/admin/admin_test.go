@@ -72,6 +72,14 @@ func (m *mesh) Refusals(context.Context) ([]Refusal, error)         { return []R
 func (m *mesh) Direct(_ context.Context, what string, q url.Values) (any, error) {
 	return []string{what, q.Get("q")}, nil
 }
+func (m *mesh) AuditStates(context.Context) ([]AuditState, error) {
+	return []AuditState{{Node: "h1"}}, nil
+}
+
+func (m *mesh) Audit(_ context.Context, what string, body []byte, by string) (any, error) {
+	return map[string]string{"what": what, "body": string(body), "by": by}, nil
+}
+
 func (m *mesh) ChangeDirect(_ context.Context, what string, body []byte, by string) (any, error) {
 	return []string{what, string(body), by}, nil
 }

@@ -90,6 +90,8 @@ func (s *Server) handler() http.Handler {
 		reply(w, v, err)
 	})
 	mux.HandleFunc("POST /v1/local/direct/{what}", s.changeDirect)
+	mux.HandleFunc("GET /v1/local/audit", get(s.local.AuditStates))
+	mux.HandleFunc("POST /v1/local/audit/{what}", s.auditAnswer)
 	mux.HandleFunc("GET /v1/", func(w http.ResponseWriter, r *http.Request) {
 		status, body := Answer(r.Context(), s.reader, r.URL.Path, r.URL.Query())
 		send(w, status, body)
@@ -156,10 +158,13 @@ func (s *Server) changeDirect(w http.ResponseWriter, r *http.Request) {
 		reply(w, nil, &Error{Reason: "usage", Message: "the request cannot be read: " + err.Error()})
 		return
 	}
-	v, err := s.local.ChangeDirect(r.Context(), r.PathValue("what"), body, fmt.Sprint("uid ", uid))
+	v, err := s.local.ChangeDirect(r.Context(), r.PathValue("what"), body, by(uid))
 	s.log.Info("admin change", "path", r.URL.Path, "uid", uid, "ok", err == nil)
 	reply(w, v, err)
 }
+
+// by is how an operator is named.
+func by(uid int) string { return fmt.Sprint("uid ", uid) }
 
 func reply(w http.ResponseWriter, v any, err error) {
 	if err != nil {

@@ -39,7 +39,7 @@ func manPage(root *verb) string {
 		}
 	})
 	b.WriteString(".SH EXIT STATUS\n")
-	for _, row := range [][2]string{{"0", "done"}, {"1", "failed"}, {"2", "the command line cannot be understood"}, {"3", "the verb worked and found something wrong: unhealthy, denied, rejected"}} {
+	for _, row := range [][2]string{{"0", "done"}, {"1", "failed"}, {"2", "the command line cannot be understood"}, {"3", "the verb worked and found something wrong: unhealthy, denied, rejected, changed"}, {"4", "the verb worked and found that something is missing, or not signed"}} {
 		fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", row[0], roff(row[1]))
 	}
 	b.WriteString(".SH ENVIRONMENT\n")

@@ -12,10 +12,11 @@ import (
 
 // Exit codes of every verb.
 const (
-	exitOK        = 0
-	exitFailed    = 1
-	exitUsage     = 2
-	exitUnhealthy = 3 // the verb worked and found something wrong
+	exitOK         = 0
+	exitFailed     = 1
+	exitUsage      = 2
+	exitUnhealthy  = 3 // the verb worked and found something wrong
+	exitIncomplete = 4 // and that something is missing, or not signed
 )
 
 // Run is the whole program: it reads the command line args (the program's name
@@ -58,6 +59,10 @@ func report(stderr io.Writer, l line, err error) int {
 			fmt.Fprintf(stderr, "%s: %s\n", at, u.text)
 		}
 		return exitUnhealthy
+	}
+	if u, ok := errors.AsType[*incomplete](err); ok {
+		fmt.Fprintf(stderr, "%s: %s\n", at, u.text)
+		return exitIncomplete
 	}
 	text := err.Error()
 	if r, ok := errors.AsType[*reason.Error](err); ok && !namesNext(text) {

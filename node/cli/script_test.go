@@ -376,6 +376,12 @@ func (f fakeMesh) Direct(_ context.Context, what string, _ url.Values) (any, err
 	return nil, reason.New(reason.DirectUnreachable, "this process has no direct role")
 }
 
+func (f fakeMesh) AuditStates(context.Context) ([]admin.AuditState, error) { return nil, nil }
+
+func (f fakeMesh) Audit(context.Context, string, []byte, string) (any, error) {
+	return nil, &admin.Error{Reason: "usage", Message: "there is no audit log here"}
+}
+
 func (f fakeMesh) ChangeDirect(context.Context, string, []byte, string) (any, error) {
 	return nil, reason.New(reason.DirectUnreachable, "this process has no direct role")
 }

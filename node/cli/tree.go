@@ -10,7 +10,7 @@ func tree() *verb {
 			runVerb(), devVerb(), demoVerb(),
 			statusVerb(), servicesVerb(), edgesVerb(), topVerb(), statVerb(), flowsVerb(), eventsVerb(), whyVerb(),
 			applyVerb(), rollbackVerb(), policyVerb(), drainVerb(),
-			channelVerb(), ringVerb(),
+			channelVerb(), ringVerb(), auditVerb(),
 			tokenVerb(), revokeVerb(), caVerb(),
 			checkVerb(), explainVerb(), configVerb(), unitVerb(), benchVerb(),
 			completionVerb(), manVerb(), versionVerb(),

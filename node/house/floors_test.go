@@ -42,6 +42,7 @@ var floors = map[string]struct {
 	"audit":                   {3, "one node's log: capture, group commit, segments, verify"},
 	"transport/balance":       {3, "choosing an endpoint; ejection"},
 	"transport/transporttest": {3, "the conformance suite of every transport"},
+	"audit/inquiry":           {5, "questions to audit logs: one order's way, proofs"},
 	"transport/channel":       {4, "a program's ends of a direct path; the attach protocol"},
 	"node/admin":              {4, "the unix-socket API and metrics"},
 	"twin/web":                {4, "the live map"},

@@ -1,0 +1,120 @@
+package inquiry
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+
+	"fire/audit/entry"
+	"fire/audit/order"
+	"fire/audit/tlog"
+	"fire/policy/reason"
+)
+
+// Log is one that can be asked; *audit.Log is, and so are mirrors and copies.
+type Log interface {
+	Origin() string
+	Head() (tlog.Head, []byte)
+	Minimum() int64
+	Entry(index int64) ([]byte, error)
+	Range(ctx context.Context, from, to int64, f func(index int64, e []byte) error) error
+	Kept(level int, n int64) (tlog.Hash, bool, error)
+	Edge() *tlog.Frontier
+}
+
+// Desk answers for all logs that a process holds.
+type Desk struct {
+	logs func() []Log
+	// cosigned is the newest checkpoint of a log that its witnesses have signed, nil for none.
+	cosigned func(origin string) []byte
+}
+
+// New makes one. Both functions may be called by many at once; cosigned may be nil.
+func New(logs func() []Log, cosigned func(origin string) []byte) *Desk {
+	if cosigned == nil {
+		cosigned = func(string) []byte { return nil }
+	}
+	return &Desk{logs, cosigned}
+}
+
+// NodeOf is the host that a log's name speaks of.
+func NodeOf(origin string) string { return origin[strings.LastIndexByte(origin, '/')+1:] }
+
+// log is the one of that name: the origin, or a host's.
+func (d *Desk) log(name string) (Log, error) {
+	var names []string
+	for _, l := range d.logs() {
+		if l.Origin() == name || NodeOf(l.Origin()) == name {
+			return l, nil
+		}
+		names = append(names, NodeOf(l.Origin()))
+	}
+	return nil, reason.New(reason.NoSuchNode, "no audit log of %q is here; there %s", name, listed(names))
+}
+
+func listed(names []string) string {
+	switch len(names) {
+	case 0:
+		return "is none: [audit] enabled is false, or the process has neither role"
+	case 1:
+		return "is that of " + names[0]
+	}
+	return "are those of " + strings.Join(names, ", ")
+}
+
+// Trace finds one order in all logs.
+func (d *Desk) Trace(ctx context.Context, q order.Query) (order.Result, error) {
+	if q.To == 0 {
+		q.To = math.MaxInt64
+	}
+	s, keys := order.Start(q)
+	for len(keys) > 0 {
+		var found []order.Found
+		for _, l := range d.logs() {
+			f, err := look(ctx, l, keys)
+			if err != nil {
+				return order.Result{}, fmt.Errorf("the log %s: %w", l.Origin(), err)
+			}
+			found = append(found, f...)
+		}
+		var err error
+		if keys, err = s.Add(found); err != nil {
+			return s.Result(), err
+		}
+	}
+	return s.Result(), nil
+}
+
+// Prove makes the proof of one entry, under the newest head that the log's witnesses have signed
+// if it covers the entry, else under the log's own newest.
+func (d *Desk) Prove(name string, index int64) ([]byte, error) {
+	l, err := d.log(name)
+	if err != nil {
+		return nil, err
+	}
+	return Prove(l, d.cosigned(l.Origin()), index)
+}
+
+// Prove is Desk.Prove of one log and a checkpoint, nil for the log's newest.
+func Prove(l Log, cosigned []byte, index int64) ([]byte, error) {
+	e, err := l.Entry(index)
+	if err != nil {
+		return nil, err
+	}
+	head, note := l.Head()
+	if h, err := tlog.Claimed(cosigned); cosigned != nil && err == nil && h.Size > index && h.Origin == l.Origin() {
+		head, note = h, cosigned
+	}
+	path, err := tlog.ProveEntry(l, head, index)
+	if err != nil {
+		return nil, err
+	}
+	return (&tlog.Proof{Index: index, Entry: e, Path: path, Checkpoint: note}).Format(), nil
+}
+
+// AppendJSON adds one entry as a JSON object.
+func AppendJSON(b []byte, origin string, index int64, v entry.View) []byte {
+	b = fmt.Appendf(b, `{"index":%d,"log":%q,"node":%q,`, index, origin, NodeOf(origin))
+	return append(v.AppendJSON(b), '}')
+}

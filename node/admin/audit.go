@@ -1,0 +1,110 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"time"
+)
+
+// AuditState is what is known of one audit log of this process at any time, also while its disk
+// hangs.
+type AuditState struct {
+	Node      string    `json:"node"`
+	Log       string    `json:"log"` // C2SP origin
+	Dir       string    `json:"dir"`
+	HeadDir   string    `json:"head_dir"`
+	Keys      []string  `json:"keys"` // public, the newest first
+	Minimum   int64     `json:"minimum"`
+	Size      int64     `json:"size"` // durable and signed entries
+	Root      string    `json:"root"`
+	HeadAt    time.Time `json:"head_time"`
+	Head      string    `json:"checkpoint"`
+	Captured  uint64    `json:"captured"` // since the start of the process
+	Durable   uint64    `json:"durable"`
+	Covered   uint64    `json:"covered"` // by a signed head
+	Lag       uint64    `json:"lag"`     // captured and not durable yet
+	NoRoom    uint64    `json:"no_room"` // times that a ring was full
+	Unentered uint64    `json:"unentered"`
+	Refused   uint64    `json:"refused"`
+	Gaps      uint64    `json:"gaps"` // entries that say so
+	Groups    uint64    `json:"groups"`
+	Bytes     uint64    `json:"bytes"`
+	Failures  uint64    `json:"disk_failures"`
+	StalledMS float64   `json:"stalled_ms"` // for so long the disk has taken nothing
+	Trouble   string    `json:"trouble,omitempty"`
+	Segments  int       `json:"segments"`
+	DiskBytes int64     `json:"disk_bytes"`
+}
+
+// AuditEntries asks for entries by their place in a log.
+type AuditEntries struct {
+	Node string `json:"node,omitempty"` // one log; "": all
+	From int64  `json:"from"`           // below 0: counted from the end
+	Most int    `json:"most"`
+	// After is where an earlier answer has ended, by log.
+	After map[string]int64 `json:"after,omitempty"`
+}
+
+// AuditPage is some entries, oldest first.
+type AuditPage struct {
+	Entries []json.RawMessage `json:"entries"`
+	Next    map[string]int64  `json:"next"` // by log: what was not read yet begins there
+}
+
+// AuditTrace asks for one order's way.
+type AuditTrace struct {
+	ClOrdID string `json:"cl_ord_id"`
+	From    int64  `json:"from_utc_ns,omitempty"`
+	To      int64  `json:"to_utc_ns,omitempty"`
+	Party   string `json:"party,omitempty"`
+}
+
+// AuditPlace is one entry.
+type AuditPlace struct {
+	Log   string `json:"log"` // origin, or host
+	Index int64  `json:"index"`
+}
+
+// AuditProof is the proof of one entry.
+type AuditProof struct {
+	AuditPlace
+	Entry json.RawMessage `json:"entry"`
+	Proof []byte          `json:"proof"` // a C2SP tlog-proof file
+}
+
+// AuditPolicy is the trust policy of this process's logs.
+type AuditPolicy struct {
+	Policy string `json:"policy"` // C2SP tlog-policy
+}
+
+// auditAnswer serves what only the owner may ask: messages are nobody else's.
+func (s *Server) auditAnswer(w http.ResponseWriter, r *http.Request) {
+	uid, ok := s.permitted(w, r)
+	if !ok {
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, BodyBytesMax))
+	if err != nil {
+		reply(w, nil, &Error{Reason: "usage", Message: "the request cannot be read: " + err.Error()})
+		return
+	}
+	v, err := s.local.Audit(r.Context(), r.PathValue("what"), body, by(uid))
+	reply(w, v, err)
+}
+
+// AuditStates lists the process's audit logs.
+func (c *Client) AuditStates(ctx context.Context) ([]AuditState, error) {
+	return local[[]AuditState](ctx, c, "/v1/local/audit")
+}
+
+// Audit asks of the audit logs, undecoded; the process itself knows who asks.
+func (c *Client) Audit(ctx context.Context, what string, body []byte, _ string) (any, error) {
+	return AskAudit[json.RawMessage](ctx, c, what, json.RawMessage(body))
+}
+
+// AskAudit asks of the process's audit logs.
+func AskAudit[T any](ctx context.Context, c *Client, what string, q any) (T, error) {
+	return post[T](ctx, c, "/v1/local/audit/"+what, q)
+}

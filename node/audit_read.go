@@ -1,0 +1,214 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"fire/audit/entry"
+	"fire/audit/inquiry"
+	"fire/audit/order"
+	"fire/node/admin"
+	"fire/policy/reason"
+)
+
+// audits are the audit logs of this process, by host.
+func (l *local) audits() (out []*auditLog) {
+	for _, h := range l.hosts {
+		if h.audit != nil {
+			out = append(out, h.audit)
+		}
+	}
+	return out
+}
+
+// AuditStates lists them.
+func (l *local) AuditStates(context.Context) ([]admin.AuditState, error) {
+	out := []admin.AuditState{}
+	for _, a := range l.audits() {
+		out = append(out, a.state())
+	}
+	return out, nil
+}
+
+func (a *auditLog) state() admin.AuditState {
+	head, note := a.log.Head()
+	st := a.log.Stat()
+	s := admin.AuditState{Node: inquiry.NodeOf(a.log.Origin()), Log: a.log.Origin(), Dir: a.dir, HeadDir: a.headDir, Keys: a.keys.Known,
+		Minimum: a.log.Minimum(), Size: head.Size, Root: head.Root.String(), HeadAt: st.HeadAt, Head: string(note),
+		Captured: st.Captured, Durable: st.Durable, Covered: st.Durable, NoRoom: st.NoRoom, Unentered: st.Unentered, Refused: st.Refused, Gaps: st.Gaps,
+		Groups: st.Groups, Bytes: st.Bytes, Failures: st.Failures, StalledMS: float64(st.Stalled) / float64(time.Millisecond), Trouble: st.Trouble,
+		Segments: st.Segments, DiskBytes: st.DiskBytes}
+	if st.Captured > st.Durable {
+		s.Lag = st.Captured - st.Durable
+	}
+	return s
+}
+
+// desk answers for the logs of this process.
+func (l *local) desk() *inquiry.Desk {
+	return inquiry.New(func() (out []inquiry.Log) {
+		for _, a := range l.audits() {
+			out = append(out, a.log)
+		}
+		return out
+	}, nil)
+}
+
+// Audit answers what the owner asks. Who has asked what is an entry of each log that was asked,
+// and it is there before the answer.
+func (l *local) Audit(ctx context.Context, what string, body []byte, by string) (any, error) {
+	if len(l.audits()) == 0 {
+		return nil, reason.New(reason.NoSuchNode, "this process keeps no audit log: [audit] enabled is false, or it has neither the proxy nor the direct role")
+	}
+	answer, object, err := l.answer(ctx, what, body)
+	if answer == nil {
+		return nil, err
+	}
+	if err := l.asked(ctx, what, object, by); err != nil {
+		return nil, err
+	}
+	return answer(ctx)
+}
+
+// answer is how a question is answered, and what it is about.
+func (l *local) answer(_ context.Context, what string, body []byte) (answer func(context.Context) (any, error), object string, err error) {
+	switch what {
+	case "entries":
+		q, err := decoded[admin.AuditEntries](body)
+		return func(ctx context.Context) (any, error) { return l.entries(ctx, q) }, fmt.Sprintf("%d from %d", q.Most, q.From), err
+	case "trace":
+		q, err := decoded[admin.AuditTrace](body)
+		return func(ctx context.Context) (any, error) {
+			return l.desk().Trace(ctx, order.Query{ClOrdID: q.ClOrdID, From: q.From, To: q.To, Party: q.Party})
+		}, q.ClOrdID, err
+	case "prove":
+		q, err := decoded[admin.AuditPlace](body)
+		return func(context.Context) (any, error) { return l.prove(q) }, fmt.Sprintf("%s %d", q.Log, q.Index), err
+	case "policy":
+		return func(context.Context) (any, error) { return l.auditPolicy(), nil }, "", nil
+	}
+	return nil, "", &admin.Error{Reason: "usage", Message: fmt.Sprintf("the audit log answers nothing to %q", what)}
+}
+
+func decoded[T any](body []byte) (q T, err error) {
+	if err := json.Unmarshal(body, &q); err != nil {
+		return q, &admin.Error{Reason: "usage", Message: "the request cannot be read: " + err.Error()}
+	}
+	return q, nil
+}
+
+// askedWithin is how long a question waits for its own entry.
+const askedWithin = 2 * time.Second
+
+// asked records who wants to know what.
+func (l *local) asked(ctx context.Context, what, object, by string) error {
+	ctx, cancel := context.WithTimeout(ctx, askedWithin)
+	defer cancel()
+	for _, a := range l.audits() {
+		var b entry.Builder
+		b.Begin(nil, a.now(entry.Admin))
+		b.Str(entry.Actor, by)
+		b.Str(entry.Verb, "audit "+what)
+		b.Str(entry.Object, object)
+		if _, err := a.log.Append(ctx, b.Raw()); err != nil {
+			if errors.Is(err, context.DeadlineExceeded) {
+				err = reason.New(reason.AuditStalled, "the question itself found no room in the log of %s within %v; the files can be read without it: `fire audit verify %s`", a.log.Origin(), askedWithin, a.dir)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// entriesMax bounds one page.
+const entriesMax = 10_000
+
+func (l *local) entries(ctx context.Context, q admin.AuditEntries) (*admin.AuditPage, error) {
+	if q.Most <= 0 || q.Most > entriesMax {
+		return nil, &admin.Error{Reason: "usage", Message: fmt.Sprintf("%d entries at once; 1 to %d", q.Most, entriesMax)}
+	}
+	type line struct {
+		at   int64
+		json []byte
+	}
+	var lines []line
+	page := &admin.AuditPage{Next: map[string]int64{}, Entries: []json.RawMessage{}}
+	for _, a := range l.audits() {
+		origin := a.log.Origin()
+		if q.Node != "" && q.Node != inquiry.NodeOf(origin) && q.Node != origin {
+			continue
+		}
+		head, _ := a.log.Head()
+		from := q.From
+		if after, ok := q.After[origin]; ok {
+			from = after
+		} else if from < 0 {
+			from = max(0, head.Size+from)
+		}
+		to := min(head.Size, from+int64(q.Most))
+		if err := a.log.Range(ctx, from, to, func(i int64, e []byte) error {
+			v, err := entry.Parse(e)
+			if err != nil {
+				return fmt.Errorf("entry %d of %s: %w", i, origin, err)
+			}
+			lines = append(lines, line{v.Head().Time, inquiry.AppendJSON(nil, origin, i, v)})
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+		page.Next[origin] = max(to, from)
+	}
+	if len(page.Next) == 0 {
+		return nil, reason.New(reason.NoSuchNode, "no audit log of %q is here", q.Node)
+	}
+	slices.SortStableFunc(lines, func(a, b line) int {
+		switch {
+		case a.at < b.at:
+			return -1
+		case a.at > b.at:
+			return 1
+		}
+		return 0
+	})
+	for _, line := range lines {
+		page.Entries = append(page.Entries, line.json)
+	}
+	return page, nil
+}
+
+func (l *local) prove(q admin.AuditPlace) (*admin.AuditProof, error) {
+	for _, a := range l.audits() {
+		if origin := a.log.Origin(); q.Log != origin && q.Log != inquiry.NodeOf(origin) {
+			continue
+		}
+		proof, err := inquiry.Prove(a.log, nil, q.Index)
+		if err != nil {
+			return nil, err
+		}
+		e, err := a.log.Entry(q.Index)
+		if err != nil {
+			return nil, err
+		}
+		v, err := entry.Parse(e)
+		if err != nil {
+			return nil, err
+		}
+		return &admin.AuditProof{AuditPlace: admin.AuditPlace{Log: a.log.Origin(), Index: q.Index}, Entry: inquiry.AppendJSON(nil, a.log.Origin(), q.Index, v), Proof: proof}, nil
+	}
+	return nil, reason.New(reason.NoSuchNode, "no audit log of %q is here", q.Log)
+}
+
+// auditPolicy trusts the logs of this process.
+func (l *local) auditPolicy() admin.AuditPolicy {
+	text := ""
+	for _, a := range l.audits() {
+		for _, k := range a.keys.Known {
+			text += "log " + k + "\n"
+		}
+	}
+	return admin.AuditPolicy{Policy: text + "quorum none\n"}
+}
