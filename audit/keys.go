@@ -104,3 +104,13 @@ func (k *Keys) Rotated(rand io.Reader) (*Keys, error) {
 
 // Settled is k with the newest key alone to sign with.
 func (k *Keys) Settled() *Keys { return &Keys{Signing: k.Signing[:1], Known: k.Known} }
+
+// SetKeys lets the log sign with other keys from its next group on. They are of the same log, and
+// whoever calls has put them where the next start finds them.
+func (l *Log) SetKeys(k *Keys) error {
+	if len(k.Signing) == 0 || k.Signing[0].Origin() != l.origin {
+		return fmt.Errorf("audit: these are no keys of the log %q", l.origin)
+	}
+	l.keys.Store(k)
+	return nil
+}

@@ -53,8 +53,9 @@ func ReadKey(secret string) (*Key, error) {
 	if err != nil {
 		return nil, errors.New("tlog: that is no key of a log") // without the cause, which may show it
 	}
-	seed, err := base64.StdEncoding.DecodeString(secret[strings.LastIndex(secret, "+")+1:])
-	if err != nil || len(seed) != 1+ed25519.SeedSize {
+	parts := strings.SplitN(secret, "+", 5) // PRIVATE+KEY+name+id+seed; base64 has a plus, too
+	seed, err := base64.StdEncoding.DecodeString(parts[len(parts)-1])
+	if err != nil || len(parts) != 5 || len(seed) != 1+ed25519.SeedSize {
 		return nil, errors.New("tlog: that is no key of a log")
 	}
 	public := ed25519.NewKeyFromSeed(seed[1:]).Public().(ed25519.PublicKey)
