@@ -176,9 +176,7 @@ func (f *floor) query(clOrdID string) Query {
 // trace asks the index of all logs until nothing new is found.
 func (f *floor) trace(q Query) Result {
 	f.t.Helper()
-	s, keys := Start(q)
-	for len(keys) > 0 {
-		var found []Found
+	r, err := Trace(q, func(keys []Key) (found []Found, _ error) {
 		for _, k := range keys {
 			for _, e := range f.all {
 				if answersTo(k, e.View) {
@@ -186,12 +184,12 @@ func (f *floor) trace(q Query) Result {
 				}
 			}
 		}
-		var err error
-		if keys, err = s.Add(found); err != nil {
-			f.t.Fatal(err)
-		}
+		return found, nil
+	})
+	if err != nil {
+		f.t.Fatal(err)
 	}
-	return s.Result()
+	return r
 }
 
 // order is the one order that trace finds.

@@ -117,6 +117,22 @@ var scenarios = []scenario{
 0 D DESK->GW #0.1 unchanged: unchanged h1/client-proxy -> h2/server-proxy
 1 D DESK->GW #0.1 missing: resent, the same bytes: a copy of message 0; missing at h2/server-proxy: h1/client-proxy saw it in the same flow, no log that was searched has it there`},
 
+	{"the same bytes again, to another host", func(f *floor) {
+		f.up(deskFlow, newOrder(1, "C-1"), hop{}, hop{lost: true})
+		f.up(flow{"flow-again", "desk", "gateway", "h1", "h3"}, newOrder(1, "C-1"))
+	}, "C-1", `
+0 D DESK->GW #0.1 missing: missing at h2/server-proxy: h1/client-proxy saw it in the same flow, no log that was searched has it there
+1 D DESK->GW #0.1 resent: resent, the same bytes: a copy of message 0; unchanged h1/client-proxy -> h3/server-proxy`},
+
+	{"the same bytes twice, and sent on twice", func(f *floor) {
+		f.up(deskFlow, newOrder(1, "C-1"))
+		f.up(deskFlow, newOrder(1, "C-1"))
+		f.up(venueFlow, newOrder(1, "C-1"))
+		f.up(venueFlow, newOrder(1, "C-1"))
+	}, "C-1", `
+0 D DESK->GW #0.1 unchanged: unchanged h1/client-proxy -> h2/server-proxy -> h2/client-proxy -> h3/server-proxy
+1 D DESK->GW #0.1 resent: resent, the same bytes: a copy of message 0; unchanged h1/client-proxy -> h2/server-proxy -> h2/client-proxy -> h3/server-proxy`},
+
 	{"a gap fill in its place", func(f *floor) {
 		f.up(deskFlow, newOrder(1, "C-1"), hop{}, hop{lost: true})
 		f.up(deskFlow, "35=F|34=2|49=DESK|56=GW|52=20261008-09:00:01|11=C-2|41=C-1|")
@@ -244,8 +260,8 @@ var scenarios = []scenario{
 2 D DESK->GW #1.5 unchanged: unchanged h1/client-proxy -> h2/server-proxy`},
 
 	{"two orders under one number, each lost at one end", func(f *floor) {
-		f.up(deskFlow, newOrder(5, "C-1"), hop{}, hop{lost: true})
-		f.up(deskFlow, strings.Replace(newOrder(5, "C-2"), "09:00:00.005", "12:00:01", 1)+"41=C-1|", hop{lost: true}, hop{})
+		f.up(deskFlow, newOrder(5, "C-2")+"41=C-1|", hop{}, hop{lost: true})
+		f.up(deskFlow, strings.Replace(newOrder(5, "C-3"), "09:00:00.005", "12:00:01", 1)+"41=C-1|", hop{lost: true}, hop{})
 	}, "C-1", `
 0 D DESK->GW #0.5 missing: missing at h2/server-proxy: h1/client-proxy saw it in the same flow, no log that was searched has it there
 1 D DESK->GW #0.5 missing: missing at h1/client-proxy: h2/server-proxy saw it in the same flow, no log that was searched has it there [number 5 of its session was message 0 before, and this is not marked as a copy]`},
@@ -256,6 +272,11 @@ var scenarios = []scenario{
 	}, "C-1", `
 0 D DESK->GW #0.1 changed: changed between h1/client-proxy and h2/server-proxy: digest A became B, in tag 38
 1 D DESK->GW #0.1 changed: resent, the same bytes: a copy of message 0; missing at h1/client-proxy: h2/server-proxy saw it in the same flow, no log that was searched has it there; the copy differs from it in tag 38`},
+
+	{"clocks that differ within their bounds", func(f *floor) {
+		f.up(deskFlow, newOrder(1, "C-1"), hop{bound: 50_000}, hop{bound: 50_000, skew: -30 * time.Microsecond})
+	}, "C-1", `
+0 D DESK->GW #0.1 unchanged: unchanged h1/client-proxy -> h2/server-proxy`},
 
 	{"sent on by a clock that is behind", func(f *floor) {
 		f.up(deskFlow, newOrder(1, "C-1"))
