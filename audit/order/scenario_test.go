@@ -43,7 +43,7 @@ var scenarios = []scenario{
 1 8 GW->DESK #0.1 unchanged: unchanged h2/server-proxy -> h1/client-proxy`},
 
 	{"framed anew by a hop that says so", func(f *floor) {
-		f.up(deskFlow, newOrder(1, "C-1"), hop{out: swap("34=1|49=DESK|", "34=51|49=HUB|")})
+		f.up(deskFlow, newOrder(1, "C-1"), hop{out: swap("34=1|49=DESK|56=GW|52=20261008-09:00:00.001|", "34=51|49=HUB|56=GW|52=20261008-09:00:00.777|")})
 	}, "C-1", `
 0 D DESK->GW #0.1 changed: changed at h1/client-proxy: digest A became B`},
 

@@ -113,6 +113,10 @@ func headers(s *sighting) []any {
 	return nil
 }
 
+// mergeMax is with how many of one key another one is compared: beyond it stands a flood of the
+// same bytes, of which each then is told by itself.
+const mergeMax = 256
+
 // merge joins each with the first before it that has a key in common and fits.
 func merge(all []*transmission, keys func(*sighting) []any, fit func(a, b *transmission) bool) []*transmission {
 	by := map[any][]*transmission{}
@@ -138,8 +142,8 @@ func merge(all []*transmission, keys func(*sighting) []any, fit func(a, b *trans
 		}
 		for _, s := range seen {
 			for _, k := range keys(s) {
-				if !slices.Contains(by[k], into) {
-					by[k] = append(by[k], into)
+				if of := by[k]; len(of) < mergeMax && !slices.Contains(of, into) {
+					by[k] = append(of, into)
 				}
 			}
 		}
