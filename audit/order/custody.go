@@ -1,6 +1,7 @@
 package order
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"slices"
@@ -105,6 +106,7 @@ func differenceText(a, b *sighting) string {
 		return "" // a's content is what came in
 	}
 	d := differences(a.content, b.content, []int{9, 10})
+	d = slices.DeleteFunc(d, func(tag int) bool { return a.overwrote(tag) || b.overwrote(tag) })
 	if len(d) == 0 {
 		return ""
 	}
@@ -239,6 +241,12 @@ func (c *custody) resent() {
 	c.say(Resent, "")
 }
 
+// overwrote says whether a hop kept nothing of a tag's values.
+func (s *sighting) overwrote(tag int) bool {
+	v := valuesOf(s.content)[tag]
+	return s.sealed && strings.HasPrefix(v, "*") && strings.Trim(v, "*\x01") == ""
+}
+
 // newInCopy are the fields that a copy has of its own.
 var newInCopy = []int{8, 9, 10, 34, 43, 52, 97, 122, 369}
 
@@ -296,12 +304,17 @@ func hopOf(s *sighting) Hop {
 		Principal: s.at.principal, Channel: s.at.channel, Protocol: s.at.protocol, Flow: hex.EncodeToString([]byte(s.at.flow)), Rule: s.at.rule,
 		Bundle: s.at.bundle, DigestIn: hex.EncodeToString([]byte(s.in)), DigestOut: hex.EncodeToString([]byte(s.out)), Sealed: s.sealed, Bytes: s.bytes,
 		Time: timeText(h.Time), UTCNanos: &s.head.Time, Bound: boundOf(h.Bound), Clock: h.Clock.String(), ClockSync: h.Sync.String(),
-		Source: hex.EncodeToString([]byte(s.raw[16:24])), SourceSeq: h.Seq, Verdict: Single,
+		Source: sourceText(h.Source), SourceSeq: h.Seq, Verdict: Single,
 	}
 	if s.at.reason != reason.OK {
 		out.Reason = s.at.reason.String()
 	}
 	return out
+}
+
+// sourceText is a source as entries show it.
+func sourceText(source uint64) string {
+	return hex.EncodeToString(binary.LittleEndian.AppendUint64(nil, source))
 }
 
 // short is as much of a digest as a person compares.

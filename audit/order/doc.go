@@ -50,11 +50,14 @@
 //   - Read, Append and Redact allocate nothing once their memory has grown.
 //
 // Limits: a text of more than TextBytesMax bytes is in the content alone; of a message with
-// several orders (a list) the first one's identifiers count; a search takes Query.EntriesMax
-// entries, ten keys for each at most; contents above 4 KiB are not compared and give no fills; a
-// message is compared with the 16 before it for what is uncertain. Of garbled bytes a personal
-// value can only be found behind its tag: where the tag itself is damaged into another one's it
-// stays. Of a search that had to end early it does depend on the order what was taken.
+// several orders (a list) the first one's identifiers count. A search takes Query.EntriesMax
+// entries, asks ten keys for each at most, and keeps their texts and 4 KiB of content; longer
+// contents are not compared and give no fills. A message is compared with the 16 before it for what
+// is uncertain; of the same bytes sent more than 256 times the later ones are not followed from
+// flow to flow; among more than 64 orders with its identifiers none is taken for a leg's origin. What
+// a search took that had to end early depends on the order after all. Of garbled bytes a
+// personal value can only be found behind its tag: where the tag was damaged into another one it
+// stays.
 //
 // Decisions: the CheckSum of redacted bytes is computed anew, since the true one together with the
 // rest tells 8 bits of what was overwritten, enough to find an account in a list; so a change of a

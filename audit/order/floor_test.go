@@ -125,8 +125,8 @@ func (f *floor) entry(w flow, name, direction, body string, h hop) {
 	f.log(host, b.Raw())
 }
 
-// ring has a host's direct node see a message in a channel.
-func (f *floor) ring(host, channel, body string) {
+// ring has a host's direct node see a message in a channel; reads says whether it knows FIX.
+func (f *floor) ring(host, channel, body string, reads bool) {
 	f.now += int64(20 * time.Microsecond)
 	raw := f.bytes(body)
 	var b entry.Builder
@@ -135,9 +135,11 @@ func (f *floor) ring(host, channel, body string) {
 	b.Str(entry.Channel, channel)
 	digest := sha256.Sum256(raw)
 	b.Bytes(entry.Digest, digest[:])
-	var m Message
-	_ = m.Read(raw)
-	m.Append(&b)
+	if reads {
+		var m Message
+		_ = m.Read(raw)
+		m.Append(&b)
+	}
 	f.log(host, b.Raw())
 }
 
@@ -174,9 +176,7 @@ func (f *floor) query(clOrdID string) Query {
 // trace asks the index of all logs until nothing new is found.
 func (f *floor) trace(q Query) Result {
 	f.t.Helper()
-	s, keys := Start(q)
-	for len(keys) > 0 {
-		var found []Found
+	r, err := Trace(q, func(keys []Key) (found []Found, _ error) {
 		for _, k := range keys {
 			for _, e := range f.all {
 				if answersTo(k, e.View) {
@@ -184,12 +184,12 @@ func (f *floor) trace(q Query) Result {
 				}
 			}
 		}
-		var err error
-		if keys, err = s.Add(found); err != nil {
-			f.t.Fatal(err)
-		}
+		return found, nil
+	})
+	if err != nil {
+		f.t.Fatal(err)
 	}
-	return s.Result()
+	return r
 }
 
 // order is the one order that trace finds.

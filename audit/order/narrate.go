@@ -162,9 +162,13 @@ func (n *narrator) step(i int, t *transmission) Step {
 	if out.FIXHops, err = ParseTrail(f.trail); err != nil {
 		out.Notes = append(out.Notes, err.Error())
 	}
-	for _, l := range out.Latencies {
-		if l.Certain && l.Nanos < 0 {
-			out.Notes = append(out.Notes, fmt.Sprintf("%s has it %d ns before %s, more than the bounds of their clocks allow: one of the clocks is wrong", l.To, -l.Nanos, l.From))
+	for i, l := range out.Latencies {
+		switch same := t.seen[i].origin == t.seen[i+1].origin; {
+		case !l.Certain || l.Nanos >= 0:
+		case same:
+			out.Notes = append(out.Notes, fmt.Sprintf("%s has it %d ns before %s, and both are of one log: its clock was set back", l.To, -l.Nanos, l.From))
+		default:
+			out.Notes = append(out.Notes, fmt.Sprintf("%s has it %d ns before %s, more than the bounds of their clocks allow: one of them is wrong", l.To, -l.Nanos, l.From))
 		}
 	}
 	return out

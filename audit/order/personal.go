@@ -62,7 +62,8 @@ func (p *Personal) Has(tag int) bool {
 	return yes
 }
 
-// Redact fills r with a copy of raw without personal values. The CheckSum becomes the one of the
+// Redact fills r with a copy of raw without personal values, which is what an entry's fields are
+// read from, too, and what its digest is of. The CheckSum becomes the one of the
 // copy, since the true one tells 8 bits of what was overwritten; a wrong one stays wrong. Of bytes
 // that are no message every piece between two SOH that is no field is overwritten, too (tag 0).
 // Nothing is allocated once r's memory has grown.

@@ -55,18 +55,18 @@ func TestEveryFieldOfEveryVersionBecomesAFieldOfAnEntry(t *testing.T) {
 }
 
 func TestMarksSayWhatKindOfMessageItIs(t *testing.T) {
-	for body, want := range map[string]uint64{
-		"35=4|34=5|123=Y|36=9|":       entry.MarkGapFill,
-		"35=4|34=5|43=Y|123=Y|36=9|":  entry.MarkGapFill | entry.MarkPossDup,
-		"35=4|34=5|123=N|36=9|":       entry.MarkReset,
-		"35=4|34=5|36=9|":             entry.MarkReset,
-		"35=A|34=1|141=Y|":            entry.MarkReset,
-		"35=A|34=1|141=N|":            0,
-		"35=D|34=1|141=Y|123=Y|36=7|": 0,
-		"35=D|34=1|43=N|97=N|":        0,
+	for body, want := range map[string]struct{ marks, newSeq uint64 }{
+		"35=4|34=5|123=Y|36=9|":       {entry.MarkGapFill, 9},
+		"35=4|34=5|43=Y|123=Y|36=9|":  {entry.MarkGapFill | entry.MarkPossDup, 9},
+		"35=4|34=5|123=N|36=9|":       {entry.MarkReset, 9},
+		"35=4|34=5|36=9|":             {entry.MarkReset, 9},
+		"35=A|34=1|141=Y|":            {entry.MarkReset, 0},
+		"35=A|34=1|141=N|":            {},
+		"35=D|34=1|141=Y|123=Y|36=7|": {},
+		"35=D|34=1|43=N|97=N|":        {},
 	} {
 		var m Message
-		if err := m.Read(wire("FIX.4.4", body)); err != nil || m.Marks != want || (m.NewSeqNum == 9) != (want&(entry.MarkGapFill|entry.MarkReset) != 0 && m.Type[0] == '4') {
+		if err := m.Read(wire("FIX.4.4", body)); err != nil || m.Marks != want.marks || m.NewSeqNum != want.newSeq {
 			t.Errorf("%s: %v, marks %b, new number %d", body, err, m.Marks, m.NewSeqNum)
 		}
 	}

@@ -43,7 +43,7 @@ var scenarios = []scenario{
 1 8 GW->DESK #0.1 unchanged: unchanged h2/server-proxy -> h1/client-proxy`},
 
 	{"framed anew by a hop that says so", func(f *floor) {
-		f.up(deskFlow, newOrder(1, "C-1"), hop{out: swap("34=1|49=DESK|", "34=51|49=HUB|")})
+		f.up(deskFlow, newOrder(1, "C-1"), hop{out: swap("34=1|49=DESK|56=GW|52=20261008-09:00:00.001|", "34=51|49=HUB|56=GW|52=20261008-09:00:00.777|")})
 	}, "C-1", `
 0 D DESK->GW #0.1 changed: changed at h1/client-proxy: digest A became B`},
 
@@ -76,8 +76,8 @@ var scenarios = []scenario{
 0 D DESK->GW #0.1 unchanged: unchanged h1/client-proxy -> h2/server-proxy; refused at h2/server-proxy: denied_by_rule`},
 
 	{"through a ring, then between hosts", func(f *floor) {
-		f.ring("h1", "orders", newOrder(1, "C-1"))
-		f.ring("h2", "orders", newOrder(1, "C-1"))
+		f.ring("h1", "orders", newOrder(1, "C-1"), true)
+		f.ring("h2", "orders", newOrder(1, "C-1"), false)
 		f.up(venueFlow, newOrder(1, "C-1"))
 	}, "C-1", `
 0 D DESK->GW #0.1 unchanged: unchanged h1/ring/orders -> h2/ring/orders -> h2/client-proxy -> h3/server-proxy`},
@@ -117,14 +117,31 @@ var scenarios = []scenario{
 0 D DESK->GW #0.1 unchanged: unchanged h1/client-proxy -> h2/server-proxy
 1 D DESK->GW #0.1 missing: resent, the same bytes: a copy of message 0; missing at h2/server-proxy: h1/client-proxy saw it in the same flow, no log that was searched has it there`},
 
+	{"the same bytes again, to another host", func(f *floor) {
+		f.up(deskFlow, newOrder(1, "C-1"), hop{}, hop{lost: true})
+		f.up(flow{"flow-again", "desk", "gateway", "h1", "h3"}, newOrder(1, "C-1"))
+	}, "C-1", `
+0 D DESK->GW #0.1 missing: missing at h2/server-proxy: h1/client-proxy saw it in the same flow, no log that was searched has it there
+1 D DESK->GW #0.1 resent: resent, the same bytes: a copy of message 0; unchanged h1/client-proxy -> h3/server-proxy`},
+
+	{"the same bytes twice, and sent on twice", func(f *floor) {
+		f.up(deskFlow, newOrder(1, "C-1"))
+		f.up(deskFlow, newOrder(1, "C-1"))
+		f.up(venueFlow, newOrder(1, "C-1"))
+		f.up(venueFlow, newOrder(1, "C-1"))
+	}, "C-1", `
+0 D DESK->GW #0.1 unchanged: unchanged h1/client-proxy -> h2/server-proxy -> h2/client-proxy -> h3/server-proxy
+1 D DESK->GW #0.1 resent: resent, the same bytes: a copy of message 0; unchanged h1/client-proxy -> h2/server-proxy -> h2/client-proxy -> h3/server-proxy`},
+
 	{"a gap fill in its place", func(f *floor) {
 		f.up(deskFlow, newOrder(1, "C-1"), hop{}, hop{lost: true})
-		f.up(deskFlow, newOrder(2, "C-2"))
+		f.up(deskFlow, "35=F|34=2|49=DESK|56=GW|52=20261008-09:00:01|11=C-2|41=C-1|")
 		f.up(deskFlow, "35=4|34=1|43=Y|49=DESK|56=GW|52=20261008-09:00:05|122=20261008-09:00:05|123=Y|36=2|")
-		f.up(deskFlow, "35=4|34=2|43=Y|49=DESK|56=GW|52=20261008-09:00:05|122=20261008-09:00:05|123=Y|36=9|") // of others
+		f.up(deskFlow, "35=4|34=3|43=Y|49=DESK|56=GW|52=20261008-09:00:05|122=20261008-09:00:05|123=Y|36=9|") // of others
 	}, "C-1", `
-0 D DESK->GW #0.1 missing: missing at h2/server-proxy: h1/client-proxy saw it in the same flow, no log that was searched has it there (filled by [1])
-1 4 DESK->GW #0.1 resent: resent, PossDup of number 1; its first sending was not found; unchanged h1/client-proxy -> h2/server-proxy`},
+0 D DESK->GW #0.1 missing: missing at h2/server-proxy: h1/client-proxy saw it in the same flow, no log that was searched has it there (filled by [2])
+1 F DESK->GW #0.2 unchanged: unchanged h1/client-proxy -> h2/server-proxy
+2 4 DESK->GW #0.1 resent: resent, PossDup of number 1; its first sending was not found; unchanged h1/client-proxy -> h2/server-proxy`},
 
 	{"numbers begin anew at a logon in mid-day", func(f *floor) {
 		f.up(deskFlow, newOrder(1, "C-1"))
@@ -220,6 +237,59 @@ var scenarios = []scenario{
 		f.up(deskFlow, newOrder(1, "C-1"), hop{skew: time.Second}, hop{})
 		f.down(deskFlow, execution(1, "C-1", "O-1", "E-1", "0", "0", ""), hop{}, hop{skew: time.Second})
 	}, "C-1", `
-0 D DESK->GW #0.1 unchanged: unchanged h1/client-proxy -> h2/server-proxy [h2/server-proxy has it 999980000 ns before h1/client-proxy, more than the bounds of their clocks allow: one of the clocks is wrong]
+0 D DESK->GW #0.1 unchanged: unchanged h1/client-proxy -> h2/server-proxy [h2/server-proxy has it 999980000 ns before h1/client-proxy, more than the bounds of their clocks allow: one of them is wrong]
+1 8 GW->DESK #0.1 unchanged: unchanged h2/server-proxy -> h1/client-proxy`},
+
+	{"a copy of the first of two with its number", func(f *floor) {
+		f.up(deskFlow, newOrder(5, "C-1"))
+		f.up(deskFlow, strings.Replace(newOrder(5, "C-1"), "09:00:00.005", "12:00:01", 1))
+		f.up(deskFlow, strings.Replace(newOrder(5, "C-1"), "52=20261008-09:00:00.005|", "43=Y|52=20261008-12:00:02|122=20261008-09:00:00.005|", 1))
+	}, "C-1", `
+0 D DESK->GW #0.5 unchanged: unchanged h1/client-proxy -> h2/server-proxy
+1 D DESK->GW #0.5 unchanged: unchanged h1/client-proxy -> h2/server-proxy [number 5 of its session was message 0 before, and this is not marked as a copy]
+2 D DESK->GW #0.5 resent: resent, PossDup of number 5: a copy of message 0; unchanged h1/client-proxy -> h2/server-proxy`},
+
+	{"a clock set back before a new beginning", func(f *floor) {
+		f.up(deskFlow, newOrder(5, "C-1"))
+		back := hop{skew: -time.Hour}
+		f.up(deskFlow, "35=4|34=9|49=DESK|56=GW|52=20261008-12:00:00|36=5|", back, back)
+		f.up(deskFlow, strings.Replace(newOrder(5, "C-1"), "09:00:00.005", "12:00:01", 1), back, back)
+	}, "C-1", `
+0 D DESK->GW #0.5 unchanged: unchanged h1/client-proxy -> h2/server-proxy
+1 4 DESK->GW #1.9 unchanged: unchanged h1/client-proxy -> h2/server-proxy
+2 D DESK->GW #1.5 unchanged: unchanged h1/client-proxy -> h2/server-proxy`},
+
+	{"two orders under one number, each lost at one end", func(f *floor) {
+		f.up(deskFlow, newOrder(5, "C-2")+"41=C-1|", hop{}, hop{lost: true})
+		f.up(deskFlow, strings.Replace(newOrder(5, "C-3"), "09:00:00.005", "12:00:01", 1)+"41=C-1|", hop{lost: true}, hop{})
+	}, "C-1", `
+0 D DESK->GW #0.5 missing: missing at h2/server-proxy: h1/client-proxy saw it in the same flow, no log that was searched has it there
+1 D DESK->GW #0.5 missing: missing at h1/client-proxy: h2/server-proxy saw it in the same flow, no log that was searched has it there [number 5 of its session was message 0 before, and this is not marked as a copy]`},
+
+	{"changed, and delivered twice", func(f *floor) {
+		f.up(deskFlow, newOrder(1, "C-1"), hop{}, hop{alter: swap("38=100", "38=900")})
+		f.up(deskFlow, newOrder(1, "C-1"), hop{lost: true}, hop{alter: swap("38=100", "38=900")})
+	}, "C-1", `
+0 D DESK->GW #0.1 changed: changed between h1/client-proxy and h2/server-proxy: digest A became B, in tag 38
+1 D DESK->GW #0.1 changed: resent, the same bytes: a copy of message 0; missing at h1/client-proxy: h2/server-proxy saw it in the same flow, no log that was searched has it there; the copy differs from it in tag 38`},
+
+	{"clocks that differ within their bounds", func(f *floor) {
+		f.up(deskFlow, newOrder(1, "C-1"), hop{bound: 50_000}, hop{bound: 50_000, skew: -30 * time.Microsecond})
+	}, "C-1", `
+0 D DESK->GW #0.1 unchanged: unchanged h1/client-proxy -> h2/server-proxy`},
+
+	{"sent on by a clock that is behind", func(f *floor) {
+		f.up(deskFlow, newOrder(1, "C-1"))
+		f.up(venueFlow, newOrder(1, "C-1"), hop{skew: -5 * time.Millisecond}, hop{skew: -5 * time.Millisecond})
+	}, "C-1", `
+0 D DESK->GW #0.1 unchanged: unchanged h1/client-proxy -> h2/server-proxy -> h2/client-proxy -> h3/server-proxy [h2/client-proxy has it 3980000 ns before h2/server-proxy, and both are of one log: its clock was set back]`},
+
+	{"asked for its status, which has no execution of its own", func(f *floor) {
+		f.up(deskFlow, newOrder(1, "C-1"))
+		f.down(deskFlow, execution(1, "C-1", "0", "0", "I", "0", ""))
+		f.up(deskFlow, newOrder(2, "C-2"))
+		f.down(deskFlow, execution(2, "C-2", "0", "0", "I", "0", ""))
+	}, "C-1", `
+0 D DESK->GW #0.1 unchanged: unchanged h1/client-proxy -> h2/server-proxy
 1 8 GW->DESK #0.1 unchanged: unchanged h2/server-proxy -> h1/client-proxy`},
 }

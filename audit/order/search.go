@@ -1,6 +1,7 @@
 package order
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -64,7 +65,7 @@ type Search struct {
 type spot struct {
 	origin string
 	index  int64
-	raw    string
+	hash   [sha256.Size]byte
 }
 
 // link is what two sightings of one order have in common. One enters the search when it has
@@ -73,6 +74,22 @@ type link struct {
 	what        By
 	value, a, b string
 	day         int64
+}
+
+// Trace searches with look, which finds what the logs hold for keys, until nothing new is found.
+// The result is there with ErrTooMany, too.
+func Trace(q Query, look func([]Key) ([]Found, error)) (Result, error) {
+	s, keys := Start(q)
+	for len(keys) > 0 {
+		found, err := look(keys)
+		if err != nil {
+			return Result{}, err
+		}
+		if keys, err = s.Add(found); err != nil {
+			return s.Result(), err
+		}
+	}
+	return s.Result(), nil
 }
 
 // Start gives the first keys to look up.
@@ -113,11 +130,11 @@ func (s *Search) Add(found []Found) ([]Key, error) {
 }
 
 func (s *Search) add(f Found) {
-	at := spot{f.Origin, f.Index, string(f.View.Raw())}
+	at := spot{f.Origin, f.Index, sha256.Sum256(f.View.Raw())}
 	if s.kept[at] != nil {
 		return
 	}
-	x := see(f, at.raw)
+	x := see(f, at.hash)
 	if !x.message() && !x.context() {
 		return
 	}

@@ -1,6 +1,8 @@
 package order
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"strings"
 
@@ -24,7 +26,7 @@ type sighting struct {
 	origin  string
 	index   int64
 	node    string
-	raw     string // the whole entry, to tell a second one of the same index
+	hash    [sha256.Size]byte // of the entry, to tell a second one of the same index
 	head    entry.Head
 	at      whereabouts
 	in, out string // digests; out is in where the hop changed nothing
@@ -47,10 +49,10 @@ type facts struct {
 	seq, newSeq, marks, count                                                                                          uint64
 }
 
-func see(f Found, raw string) *sighting {
+func see(f Found, hash [sha256.Size]byte) *sighting {
 	v := f.View
 	s := &sighting{
-		origin: f.Origin, index: f.Index, node: f.Node, raw: raw, head: v.Head(),
+		origin: f.Origin, index: f.Index, node: f.Node, hash: hash, head: v.Head(),
 		at: whereabouts{
 			flow: v.Str(entry.Flow), hop: v.Str(entry.Hop), direction: v.Str(entry.Direction), service: v.Str(entry.Service), peer: v.Str(entry.Peer),
 			principal: v.Str(entry.Principal), farNode: v.Str(entry.Node), channel: v.Str(entry.Channel), protocol: v.Str(entry.Protocol),
@@ -90,10 +92,17 @@ func (s *sighting) refused() bool { return s.head.Kind == entry.Refused || s.at.
 
 func (s *sighting) marked(bit uint64) bool { return s.fix.marks&bit != 0 }
 
-// place is one hop that messages pass.
-type place struct{ origin, hop, channel, flow string }
+// place is one hop that a message passes once: a second connection between the same two services
+// is the same place, one to the next service is another.
+type place struct{ origin, hop, channel, service, peer, flow string }
 
-func (s *sighting) place() place { return place{s.origin, s.at.hop, s.at.channel, s.at.flow} }
+func (s *sighting) place() place {
+	p := place{origin: s.origin, hop: s.at.hop, channel: s.at.channel, service: s.at.service, peer: s.at.peer}
+	if p.service == "" || p.peer == "" {
+		p.flow = s.at.flow
+	}
+	return p
+}
 
 // label names the place for a person.
 func (s *sighting) label() string { return labelOf(s.node, s.at.hop, s.at.channel) }
@@ -122,7 +131,7 @@ func (s *sighting) before(o *sighting) int {
 		}
 		return 1
 	}
-	return strings.Compare(s.raw, o.raw)
+	return bytes.Compare(s.hash[:], o.hash[:])
 }
 
 // byTime orders sightings by their clocks, one log's by its index where they agree.

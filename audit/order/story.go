@@ -30,8 +30,8 @@ type Conflict struct {
 // Story is one order's way through the floor.
 type Story struct {
 	ClOrdID string   `json:"cl_ord_id"`
-	State   string   `json:"state"` // of the order's first session
-	Verdict Verdict  `json:"verdict"`
+	State   string   `json:"state"`    // of the order's first session
+	Verdict Verdict  `json:"verdict"`  // the gravest of its messages
 	Legs    []Leg    `json:"legs"`     // the order in each session that it went through
 	Steps   []Step   `json:"messages"` // in the order in which they were sent
 	Notes   []string `json:"notes,omitempty"`

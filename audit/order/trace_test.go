@@ -63,6 +63,12 @@ func TestOneIdentifierInTwoSessionsIsTwoOrders(t *testing.T) {
 		t.Errorf("%s, %d notes", got, unclear)
 	}
 	q := f.query("1")
+	q.Party = "nobody"
+	if s, keys := Start(q); len(keys) != 2 {
+		t.Errorf("%d keys", len(keys))
+	} else if keys, err := s.Add(f.all); err != nil || len(keys) != 0 {
+		t.Errorf("%v: nobody's order leads to %d keys", err, len(keys))
+	}
 	for party, want := range map[string]int{"OTHER": 1, "other": 1, "DESK": 2, "VENUE": 1, "nobody": 0} {
 		if q.Party = party; len(f.trace(q).Orders) != want {
 			t.Errorf("%s has part in %d orders; want %d", party, len(f.trace(q).Orders), want)
@@ -84,6 +90,37 @@ func TestWhatSharesMoreIdentifiersIsTheUpstreamOrder(t *testing.T) {
 	}
 }
 
+func TestWhatBeganLaterIsNoOrigin(t *testing.T) {
+	f := newFloor(t)
+	f.up(deskFlow, newOrder(1, "1"))
+	f.down(deskFlow, strings.Replace(newOrder(1, "1"), "49=DESK|56=GW", "49=GW|56=DESK", 1)) // its own, the other way
+	f.up(venueFlow, "35=D|34=70|49=GW|56=VENUE|52=20261008-09:00:00.070|11=1|55=VOD.L|")
+	f.up(flow{"flow-other", "other", "gateway", "h4", "h2"}, strings.Replace(newOrder(1, "1"), "49=DESK", "49=OTHER", 1))
+	var legs []int
+	for _, o := range f.trace(f.query("1")).Orders {
+		legs = append(legs, len(o.Legs))
+	}
+	if fmt.Sprint(legs) != "[2 1 1]" {
+		t.Errorf("orders of %v legs", legs)
+	}
+}
+
+func TestHalfAContentIsNotCompared(t *testing.T) {
+	for whole, want := range map[uint64]string{0: "35=8\x01", 5: "35=8\x01", 6: ""} {
+		var b entry.Builder
+		b.Begin(nil, entry.Head{Kind: entry.Message})
+		b.Str(entry.Content, "35=8\x01")
+		b.Uint(entry.Whole, whole)
+		v, err := entry.Parse(b.Raw())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := see(Found{View: v}, [32]byte{}).content; got != want {
+			t.Errorf("of %d bytes %q are taken for all", whole, got)
+		}
+	}
+}
+
 func TestIdentifiersOfAnotherDayAreOthers(t *testing.T) {
 	f := newFloor(t)
 	f.up(deskFlow, newOrder(1, "1"))
@@ -102,14 +139,15 @@ func TestIdentifiersOfAnotherDayAreOthers(t *testing.T) {
 	if r := f.trace(q); len(r.Orders) != 2 {
 		t.Errorf("%d orders", len(r.Orders))
 	}
-	if q.To = f.query("1").To; len(f.trace(q).Orders) != 1 {
-		t.Error("what lies beyond the time asked for is told")
+	q = f.query("1")
+	if all := tell(t, q, f.all); strings.Contains(all, "O-2") || strings.Contains(all, "GTC") {
+		t.Errorf("what lies beyond the time asked for is told: %s", all)
 	}
 }
 
 func TestPersonalValuesDoNotLookLikeChanges(t *testing.T) {
 	p := personal(t, 1, 58)
-	order := newOrder(1, "C-1") + "1=ACC-9|58=for ann|"
+	order := newOrder(1, "C-1") + "1=ACC-9|58=for ann|47=*|"
 	rows := []struct {
 		name string
 		hops []hop
@@ -118,7 +156,8 @@ func TestPersonalValuesDoNotLookLikeChanges(t *testing.T) {
 		{"both seal", []hop{{persons: p}, {persons: p}}, "unchanged: unchanged h1/client-proxy -> h2/server-proxy (but for personal values, which the digests leave out)"},
 		{"one seals", []hop{{persons: p}, {}}, "unchanged: unchanged h1/client-proxy -> h2/server-proxy (but for personal values, which the digests leave out)"},
 		{"one seals and keeps no content", []hop{{persons: p, bare: true}, {}}, "incomparable: not comparable between h1/client-proxy and h2/server-proxy: only one of them overwrites personal values (but for personal values, which the digests leave out)"},
-		{"one seals and the price was changed", []hop{{persons: p}, {alter: swap("44=72.5", "44=92.5")}}, "changed: changed between h1/client-proxy and h2/server-proxy: digest A became B, in tag 1 44 58 (but for personal values, which the digests leave out)"},
+		{"one seals and the price was changed", []hop{{persons: p}, {alter: swap("44=72.5", "44=92.5")}}, "changed: changed between h1/client-proxy and h2/server-proxy: digest A became B, in tag 44 (but for personal values, which the digests leave out)"},
+		{"a star that nobody overwrote", []hop{{}, {persons: p, alter: swap("47=*", "47=A")}}, "changed: changed between h1/client-proxy and h2/server-proxy: digest A became B, in tag 47 (but for personal values, which the digests leave out)"},
 	}
 	for _, row := range rows {
 		f := newFloor(t)
@@ -139,7 +178,11 @@ func TestTheStateAndFillsAreThoseOfTheReportsThatAreNoCopies(t *testing.T) {
 	f.down(deskFlow, execution(2, "C-1", "O-1", "E-2", "F", "1", "32=40|31=72.5|14=40|151=60|"))
 	f.down(deskFlow, execution(3, "C-1", "O-1", "E-3", "F", "2", "32=60|31=72.4|14=100|151=0|"))
 	f.down(deskFlow, strings.Replace(execution(2, "C-1", "O-1", "E-2", "F", "1", "32=40|31=72.5|14=40|151=60|"), "52=20261008-09:00:00.002|", "43=Y|52=20261008-09:00:07|122=20261008-09:00:00.002|", 1))
-	f.down(deskFlow, execution(4, "C-1", "O-1", "E-4", "H", "1", "32=60|31=72.4|14=40|151=60|"))
+	if s := f.order("C-1"); s.State != "filled" || s.Legs[0].Filled != "100" {
+		t.Errorf("%s %+v", s.State, s.Legs[0])
+	}
+	f.down(deskFlow, execution(7, "C-1", "O-1", "E-3", "F", "2", "32=60|31=72.4|14=100|151=0|")) // once more, not marked
+	f.down(deskFlow, execution(8, "C-1", "O-1", "E-4", "H", "1", "32=60|31=72.4|14=40|151=60|"))
 	s := f.order("C-1")
 	l := s.Legs[0]
 	if s.State != "partially_filled" || l.OrdStatus != "1" || l.Filled != "40" || l.Leaves != "60" || l.Uncertain || len(l.Fills) != 3 || s.Steps[4].Verdict != Resent {
@@ -154,7 +197,7 @@ func TestAStateIsUncertainWhereItsReportsAre(t *testing.T) {
 	f := newFloor(t)
 	f.down(deskFlow, execution(1, "C-1", "O-1", "E-1", "F", "2", ""), hop{}, hop{lost: true})
 	f.down(deskFlow, execution(2, "C-1", "O-1", "E-2", "4", "4", ""), hop{lost: true}, hop{bound: 50_000_000})
-	if l := f.order("C-1").Legs[0]; l.State != "canceled" || !l.Uncertain {
+	if l := f.order("C-1").Legs[0]; l.State != "canceled" || !l.Uncertain || l.BuyerService != "desk" || l.SellerService != "gateway" {
 		t.Errorf("%+v", l)
 	}
 	f = newFloor(t)

@@ -12,7 +12,6 @@ import (
 type transmission struct {
 	seen   []*sighting   // in the order of its way
 	twin   *transmission // the first of the same bytes, if this is a later one
-	into   *transmission // what this one was merged into
 	epoch  int
 	copyOf *transmission // what this one is sent again of
 }
@@ -35,24 +34,28 @@ func headerOf(s *sighting) (header, bool) {
 // place; then those that share a header and no place; then those that the two ends of one flow
 // saw with half of the header changed. seen is sorted by before.
 func transmissions(seen []*sighting) []*transmission {
-	all := sameBytes(seen)
-	all = merge(all, func(s *sighting) []any {
-		if h, ok := headerOf(s); ok {
-			return []any{h}
-		}
-		return nil
-	}, func(a, b *transmission) bool { return !sharePlace(a, b) })
+	all := passages(seen)
+	apart := func(a, b *transmission) bool { return !sharePlace(a, b) }
+	all = merge(all, digests, apart)
+	all = merge(all, headers, apart)
 	all = merge(all, halfHeaders, bothEnds)
 	for _, t := range all {
-		for t.twin != nil && t.twin.into != nil {
-			t.twin = t.twin.into
-		}
-		if t.twin == t {
-			t.twin = nil
-		}
 		t.order()
 	}
 	slices.SortFunc(all, (*transmission).before)
+	bytes := map[any]*transmission{}
+	for _, t := range all {
+		for _, s := range t.seen {
+			for _, d := range digests(s) {
+				switch old := bytes[d]; {
+				case old == nil:
+					bytes[d] = t
+				case old != t && t.twin == nil:
+					t.twin = old
+				}
+			}
+		}
+	}
 	return all
 }
 
@@ -62,45 +65,57 @@ func (t *transmission) before(o *transmission) int { return byTime(t.first(), o.
 
 func (t *transmission) marked(bit uint64) bool { return t.first().marked(bit) }
 
-// sameBytes joins what has a digest in common, in or out. The n-th of them at one place belongs
-// to the n-th at the others: the same bytes may be sent twice.
-func sameBytes(seen []*sighting) []*transmission {
-	groups, by := newSets(len(seen)), map[string]int{}
-	for i, s := range seen {
-		for _, d := range [...]string{s.in, s.out} {
-			if d == "" {
-				continue
-			}
-			if j, ok := by[d]; ok {
-				groups.join(i, j)
-			} else {
-				by[d] = i
-			}
-		}
+// passages are messages in one flow, or channel: the n-th of the same bytes at one hop is the n-th
+// at the others.
+func passages(seen []*sighting) []*transmission {
+	type key struct {
+		digest, flow, channel string
+		at                    place
+		n                     int
 	}
-	type nth struct {
-		group, n int
-	}
-	type passed struct {
-		group int
-		at    place
-	}
-	times, made := map[passed]int{}, map[nth]*transmission{}
+	times, made := map[key]int{}, map[key]*transmission{}
 	var all []*transmission
-	for i, s := range seen {
-		at := passed{groups.of(i), s.place()}
-		key := nth{at.group, times[at]}
-		times[at]++
-		t := made[key]
-		if t == nil {
-			t = &transmission{twin: made[nth{at.group, 0}]}
-			made[key] = t
+	for _, s := range seen {
+		k := key{digest: s.in, flow: s.at.flow, channel: s.at.channel, at: s.place()}
+		n := times[k]
+		times[k]++
+		k.at, k.n = place{}, n
+		t := made[k]
+		if t == nil || s.in == "" {
+			t = &transmission{}
+			made[k] = t
 			all = append(all, t)
 		}
 		t.seen = append(t.seen, s)
 	}
+	for _, t := range all {
+		slices.SortFunc(t.seen, byTime)
+	}
+	slices.SortFunc(all, (*transmission).before)
 	return all
 }
+
+// digests are of what came in and what went out.
+func digests(s *sighting) []any {
+	switch {
+	case s.in == "":
+		return nil
+	case s.in == s.out:
+		return []any{s.in}
+	}
+	return []any{s.in, s.out}
+}
+
+func headers(s *sighting) []any {
+	if h, ok := headerOf(s); ok {
+		return []any{h}
+	}
+	return nil
+}
+
+// mergeMax is with how many of one key another one is compared: beyond it stands a flood of the
+// same bytes, of which each then is told by itself.
+const mergeMax = 256
 
 // merge joins each with the first before it that has a key in common and fits.
 func merge(all []*transmission, keys func(*sighting) []any, fit func(a, b *transmission) bool) []*transmission {
@@ -123,12 +138,12 @@ func merge(all []*transmission, keys func(*sighting) []any, fit func(a, b *trans
 		if into == t {
 			out = append(out, t)
 		} else {
-			into.seen, t.into = append(into.seen, seen...), into
+			into.seen = append(into.seen, seen...)
 		}
 		for _, s := range seen {
 			for _, k := range keys(s) {
-				if !slices.Contains(by[k], into) {
-					by[k] = append(by[k], into)
+				if of := by[k]; len(of) < mergeMax && !slices.Contains(of, into) {
+					by[k] = append(of, into)
 				}
 			}
 		}
