@@ -26,9 +26,7 @@ func (l *Log) commit(g *work, stop <-chan struct{}) {
 		select {
 		case <-wait.C:
 		case <-stop:
-			for _, q := range g.queued {
-				q.finish(0, fmt.Errorf("audit: not durable: %w", err))
-			}
+			g.fail(fmt.Errorf("audit: not durable: %w", err))
 			return
 		}
 	}

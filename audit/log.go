@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -68,50 +69,69 @@ func (l *Log) Add(ctx context.Context, e []byte) error {
 }
 
 // Run writes until ctx ends, and then what is queued. It returns an error only where a head
-// cannot be signed: everything that a disk can do is waited out.
+// cannot be signed: everything that a disk can do is waited out, at the end for stopWait.
 func (l *Log) Run(ctx context.Context) error {
-	toDisk, back := make(chan *work), make(chan *work, 2)
+	toDisk, back := make(chan *work, 2), make(chan *work, 2)
 	back <- &work{}
 	back <- &work{}
-	done := make(chan struct{})
-	stop := make(chan struct{}) // the committer stops to wait for a disk that takes nothing
-	go func() {
-		defer close(done)
+	stop := make(chan struct{}) // closed: nobody waits any longer for a disk that takes nothing
+	var others sync.WaitGroup
+	others.Go(func() {
 		for g := range toDisk {
 			l.commit(g, stop)
 			back <- g
 		}
-	}()
-	aside := make(chan struct{})
-	go func() { defer close(aside); l.runAside(stop) }()
+	})
+	others.Go(func() { l.runAside(stop) })
 	err := l.fill(ctx, toDisk, back)
 	l.inbox.close(errors.Join(ErrClosed, err))
-	for err == nil { // what came while it was closed
-		g := <-back
-		if !l.gather(g) {
-			break
-		}
-		if err = l.finish(g); err != nil {
-			for _, q := range g.queued {
-				q.finish(0, err)
-			}
-			break
-		}
-		toDisk <- g
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWait)
+	defer cancel()
+	if err == nil {
+		err = l.rest(toDisk, back, limit.Done())
 	}
 	close(toDisk)
-	select {
-	case <-done:
-	case <-time.After(stopWait):
-		close(stop)
-		<-done
-		stop = nil
+	for range 2 { // both come back: durable, or given up
+		select {
+		case <-back:
+		case <-limit.Done():
+			if stop != nil {
+				close(stop)
+				stop = nil
+			}
+			<-back
+		}
 	}
 	if stop != nil {
 		close(stop)
 	}
-	<-aside
+	others.Wait()
 	return errors.Join(err, l.close())
+}
+
+// rest writes what came while the inbox was closed.
+func (l *Log) rest(toDisk chan<- *work, back chan *work, limit <-chan struct{}) error {
+	for {
+		var g *work
+		select {
+		case g = <-back:
+		case <-limit:
+			if q := l.inbox.take(); q != nil {
+				q.finish(0, fmt.Errorf("audit: not durable: %w", ErrClosed))
+			}
+			return nil
+		}
+		if !l.gather(g) {
+			back <- g
+			return nil
+		}
+		if err := l.finish(g); err != nil {
+			g.fail(err)
+			back <- g
+			return err
+		}
+		toDisk <- g
+	}
 }
 
 // stopWait is how long a log that is told to end waits for a disk that takes nothing.
@@ -119,7 +139,7 @@ const stopWait = 2 * time.Second
 
 // fill gathers groups until ctx ends. The first entry after a pause goes at once; then groups
 // begin at least Linger apart.
-func (l *Log) fill(ctx context.Context, toDisk chan<- *work, back <-chan *work) error {
+func (l *Log) fill(ctx context.Context, toDisk chan<- *work, back chan *work) error {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	var last time.Time
@@ -132,14 +152,14 @@ func (l *Log) fill(ctx context.Context, toDisk chan<- *work, back <-chan *work) 
 		}
 		for !l.gather(g) {
 			if !l.idle(ctx, pause, last) {
+				back <- g
 				return nil
 			}
 		}
 		last = time.Now()
 		if err := l.finish(g); err != nil {
-			for _, q := range g.queued {
-				q.finish(0, err)
-			}
+			g.fail(err)
+			back <- g
 			return err
 		}
 		toDisk <- g

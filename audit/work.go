@@ -39,6 +39,13 @@ func (g *work) reset(before *tlog.Frontier) {
 	*g = work{buf: g.buf[:0], offsets: g.offsets[:0], leaves: g.leaves[:0], uppers: g.uppers[:0], queued: g.queued[:0], before: *before}
 }
 
+// fail tells who waits that nothing of the group is durable.
+func (g *work) fail(err error) {
+	for _, q := range g.queued {
+		q.finish(0, err)
+	}
+}
+
 // begin makes room for the frame of an entry that the caller appends to g.buf.
 func (g *work) begin() (from int) {
 	from = len(g.buf)

@@ -68,22 +68,16 @@ func (d *Desk) Trace(ctx context.Context, q order.Query) (order.Result, error) {
 	if q.To == 0 {
 		q.To = math.MaxInt64
 	}
-	s, keys := order.Start(q)
-	for len(keys) > 0 {
-		var found []order.Found
+	return order.Trace(q, func(keys []order.Key) (found []order.Found, err error) {
 		for _, l := range d.logs() {
 			f, err := look(ctx, l, keys)
 			if err != nil {
-				return order.Result{}, fmt.Errorf("the log %s: %w", l.Origin(), err)
+				return nil, fmt.Errorf("the log %s: %w", l.Origin(), err)
 			}
 			found = append(found, f...)
 		}
-		var err error
-		if keys, err = s.Add(found); err != nil {
-			return s.Result(), err
-		}
-	}
-	return s.Result(), nil
+		return found, nil
+	})
 }
 
 // Prove makes the proof of one entry, under the newest head that the log's witnesses have signed
