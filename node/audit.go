@@ -16,6 +16,8 @@ import (
 	"fire/audit/entry"
 	"fire/audit/tlog"
 	"fire/node/config"
+	"fire/node/direct"
+	"fire/node/proxy"
 	"fire/policy/id"
 	"fire/policy/pki"
 )
@@ -29,6 +31,7 @@ type auditLog struct {
 	headDir string
 	away    audit.Disk
 	slog    *slog.Logger
+	events  *auditEvents
 	ran     bool
 }
 
@@ -69,6 +72,9 @@ func openAudit(conf *config.Config, origin string, log *slog.Logger) (*auditLog,
 	}
 	if found.CutBytes > 0 {
 		log.Warn("the audit log's half-written end was cut: nobody was told of it", "file", found.CutFile, "bytes", found.CutBytes, "entries", found.Size)
+	}
+	if a.events, err = newAuditEvents(a.log.Capture()); err != nil {
+		return nil, errors.Join(err, a.log.Close())
 	}
 	a.first(found)
 	return a, nil
@@ -124,6 +130,33 @@ func (a *auditLog) first(found *audit.Found) {
 // now is the head of an entry of this moment that no source counts.
 func (a *auditLog) now(k entry.Kind) entry.Head {
 	return entry.Head{Kind: k, Bound: entry.BoundUnknown, Time: time.Now().UnixNano()}
+}
+
+// connections is where the proxy leaves what it carries. It is nil, and not the nil of a type, where
+// there is no log: the proxy asks whether there is.
+func (a *auditLog) connections() proxy.Audit {
+	if a == nil {
+		return nil
+	}
+	return a.log.Capture()
+}
+
+// lanes is the same for the direct node.
+func (a *auditLog) lanes() direct.Audit {
+	if a == nil {
+		return nil
+	}
+	return lanes{a.log.Capture()}
+}
+
+type lanes struct{ *audit.Capture }
+
+func (l lanes) Lane(fields []byte, fix bool) (direct.Tape, error) {
+	o := audit.Options{Full: audit.FullOpen, Fields: fields}
+	if fix {
+		o.Form = audit.FIX
+	}
+	return l.Source(o)
 }
 
 // part is the log's writer.

@@ -28,7 +28,7 @@ type directNode struct {
 }
 
 // newDirectNode binds the attach socket.
-func newDirectNode(o hostOptions, s *socket, a *agent.Agent, self id.Principal) (*directNode, error) {
+func newDirectNode(o hostOptions, s *socket, a *agent.Agent, self id.Principal, log *auditLog) (*directNode, error) {
 	d := &directNode{agent: a, self: self, log: o.log}
 	var err error
 	dir := filepath.Join(o.conf.Node.Dir, "direct")
@@ -39,13 +39,24 @@ func newDirectNode(o hostOptions, s *socket, a *agent.Agent, self id.Principal) 
 	if cfg.Socket == "" {
 		cfg.Socket = o.attach
 	}
-	if d.broker, err = direct.New(cfg, direct.Deps{Dir: dir, Programs: o.conf.Programs, Record: d.trail.Record, Noticed: d.happenings.add, Log: o.log}); err != nil {
+	if d.broker, err = direct.New(cfg, direct.Deps{Dir: dir, Programs: o.conf.Programs, Record: d.recording(log), Noticed: d.happenings.add, Log: o.log, Audit: log.lanes()}); err != nil {
 		return nil, errors.Join(err, d.trail.Close())
 	}
 	if err := d.makeBridge(o.conf.Bridge, s); err != nil {
 		return nil, errors.Join(err, d.close())
 	}
 	return d, nil
+}
+
+// recording puts an event into the trail, and what the trail has taken into the audit log.
+func (d *directNode) recording(log *auditLog) func(direct.Event) error {
+	return func(e direct.Event) error {
+		err := d.trail.Record(e)
+		if err == nil && log != nil {
+			log.events.direct(e)
+		}
+		return err
+	}
 }
 
 // parts in the order of their start.

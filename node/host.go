@@ -73,7 +73,7 @@ func newHost(o hostOptions, s *socket) (*host, error) {
 		return nil, err
 	}
 	if slices.Contains(o.roles, config.RoleDirect) {
-		if h.direct, err = newDirectNode(o, s, h.agent, h.self); err != nil {
+		if h.direct, err = newDirectNode(o, s, h.agent, h.self, h.audit); err != nil {
 			return nil, errors.Join(err, h.audit.close())
 		}
 	}
@@ -93,13 +93,9 @@ func (h *host) makeProxy(o hostOptions, s *socket) (err error) {
 	}
 	h.page.Describe(strings.Join(o.roles, ","), h.self.Name, o.release)
 	changed, _ := h.agent.Subscribe()
-	var recorded proxy.Audit // not the nil of a type: the proxy asks whether there is one
-	if h.audit != nil {
-		recorded = h.audit.log.Capture()
-	}
 	h.proxy, err = proxy.New(o.conf.Proxy, o.conf.Upstreams, proxy.Deps{
 		Domain: h.self.Domain, Node: h.self.Name, Zone: o.conf.Node.Zone, Catalogue: following{h.agent, changed}, Identities: h.agent,
-		Verifier: h.agent.Verifier(), Dialer: s.endpoint, Meter: h.page, Apps: apps(o.conf.Services), Awake: o.awake, Audit: recorded, Log: o.log,
+		Verifier: h.agent.Verifier(), Dialer: s.endpoint, Meter: h.page, Apps: apps(o.conf.Services), Awake: o.awake, Audit: h.audit.connections(), Log: o.log,
 		AppFailed: h.agent.ReportDialFailure,
 	})
 	if err != nil {

@@ -35,8 +35,18 @@ type Channel struct {
 	Groups      []string     `toml:"groups" json:"groups,omitempty"`               // multicast, "239.192.0.1:7500", one for each line between hosts; only for "broadcast"
 	Tagged      []string     `toml:"tagged" json:"tagged,omitempty"`               // subscribers whose hosts a broadcast waits for on its way there, as far as window and ring reach; on their own host they read as all do; default none
 	Snapshot    uint16       `toml:"snapshot_type" json:"snapshot_type,omitempty"` // messages of this type say all that a newcomer from another host needs; 0: none
+	Protocol    Protocol     `toml:"protocol" json:"protocol,omitempty"`           // "fix": the messages are FIX, and the audit log reads them; default none
 	Description string       `toml:"description" json:"description,omitempty"`
 }
+
+// Protocol is what the messages of a channel are. It is declared, never sniffed.
+type Protocol string
+
+// What they may be.
+const (
+	NoProtocol  Protocol = ""
+	FIXProtocol Protocol = "fix"
+)
 
 // ChannelKind is how the ends of a channel are tied together.
 type ChannelKind string
@@ -61,6 +71,7 @@ const (
 type AuditMode string
 
 const (
+	AuditEach   AuditMode = "messages"   // an entry of its own for every message, with its bytes
 	AuditAll    AuditMode = "digest-all" // a digest of every message
 	AuditSample AuditMode = "sample"     // one in 1,024
 	AuditOff    AuditMode = "off"        // attachments and counters alone
@@ -101,7 +112,8 @@ func (c Channel) Check(name string, bad func(field, text string)) {
 	}
 	among(say, "kind", c.Kind, Orders, Broadcast, RPC)
 	among(say, "wait", c.Wait, WaitSpin, WaitSpinYield, WaitAdaptive, WaitPoll)
-	among(say, "audit", c.Audit, AuditAll, AuditSample, AuditOff)
+	among(say, "audit", c.Audit, AuditEach, AuditAll, AuditSample, AuditOff)
+	among(say, "protocol", c.Protocol, NoProtocol, FIXProtocol)
 	for field, list := range map[string][]string{"publishers": c.Publishers, "subscribers": c.Subscribers} {
 		checkEnds(say, field, list)
 	}
@@ -178,9 +190,11 @@ func among[T ~string](say badFunc, field string, v T, known ...T) {
 	if slices.Contains(known, v) {
 		return
 	}
-	words := make([]string, len(known))
-	for i, k := range known {
-		words[i] = string(k)
+	var words []string
+	for _, k := range known {
+		if k != "" {
+			words = append(words, string(k))
+		}
 	}
 	if v == "" {
 		say(field, "must be given: %s", strings.Join(words, ", "))

@@ -113,8 +113,10 @@ func (b *Builder) Fields(raw []byte, last Tag) {
 	b.buf, b.last = append(b.buf, raw...), last
 }
 
-// BeginFields starts a list of fields without a head, for Fields.
-func (b *Builder) BeginFields(buf []byte) { b.buf, b.from, b.last = buf, len(buf), 0 }
+// BeginFields starts a list of fields without a head, for Fields, or goes on with one.
+func (b *Builder) BeginFields(buf []byte) {
+	b.buf, b.from, b.last = append([]byte(nil), buf...), 0, LastTag(buf)
+}
 
 // LastTag is the tag of the last field of those that a Builder has written, 0 for none.
 func LastTag(fields []byte) (last Tag) {

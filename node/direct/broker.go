@@ -31,6 +31,7 @@ type Deps struct {
 	Noticed func(Event)
 	Log     *slog.Logger
 	Now     func() time.Time // nil: time.Now
+	Audit   Audit            // nil: no message has an entry of its own
 }
 
 // Broker is the direct node: it lets programs attach, and governs what they hold.

@@ -31,6 +31,7 @@ type tailing struct {
 	missed   atomic.Uint64
 	lag      atomic.Uint64 // lines
 
+	tape  Tape // nil: a digest of many messages, no entry of each
 	hash  hash.Hash
 	chain [sha256.Size]byte
 	first uint64 // of those that the next digest event covers
@@ -58,7 +59,7 @@ func (b *Broker) startTail(l *lane, adopted bool) {
 		tail.FromStart()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	t := &tailing{stop: cancel, tail: tail, hash: sha256.New()}
+	t := &tailing{stop: cancel, tail: tail, hash: sha256.New(), tape: b.tape(l, tail.Next())}
 	mode := l.writer.in.spec.Audit
 	t.mode.Store(&mode)
 	l.tail = t
@@ -86,6 +87,9 @@ const lastWords = 100 * time.Millisecond
 // run follows until ctx ends, and then to the end of what is there.
 func (t *tailing) run(ctx context.Context, tell func(Event)) {
 	defer t.tail.Close()
+	if t.tape != nil {
+		defer t.tape.Close()
+	}
 	pause := time.NewTicker(tailPause)
 	defer pause.Stop()
 	last, each := time.Now(), t.take
@@ -97,8 +101,11 @@ func (t *tailing) run(ctx context.Context, tell func(Event)) {
 		if gap != (shm.Gap{}) {
 			t.flush(tell)
 			t.missed.Add(gap.Last - gap.First + 1)
+			if t.tape != nil {
+				unseen(t.tape, gap.First, gap.Last)
+			}
 			t.first = t.tail.Next()
-			if *t.mode.Load() == policy.AuditAll {
+			if m := *t.mode.Load(); m == policy.AuditAll || m == policy.AuditEach {
 				tell(Event{Kind: Unseen, First: gap.First, Last: gap.Last, Messages: gap.Last - gap.First + 1, Detail: "written over before the audit had read it"})
 			}
 		}
@@ -128,6 +135,11 @@ func (t *tailing) run(ctx context.Context, tell func(Event)) {
 
 // take is called for each message.
 func (t *tailing) take(number uint64, typ uint16, p []byte) {
+	if t.tape != nil {
+		_ = t.tape.Message(p) // of an open source it is no error
+		t.digested.Add(1)
+		return
+	}
 	switch mode := *t.mode.Load(); {
 	case mode == policy.AuditOff, mode == policy.AuditSample && number%sampleEvery != 0:
 		return
