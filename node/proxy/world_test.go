@@ -74,6 +74,7 @@ type host struct {
 	keys     map[id.Principal]*pki.Identity
 	proxy    *Proxy
 	page     *meter.Page
+	audit    Audit
 	stop     func()
 }
 
@@ -181,7 +182,7 @@ func (m *mesh) run(h *host, cfg Config, upstreams map[string]Upstream, apps map[
 		m.t.Fatal(err)
 	}
 	h.proxy, err = New(cfg, upstreams, Deps{Domain: domain, Node: h.name, Catalogue: m.board, Identities: h, Verifier: h.verifier,
-		Dialer: h.endpoint, Meter: h.page, Apps: apps, Log: silentLog()})
+		Dialer: h.endpoint, Meter: h.page, Apps: apps, Audit: h.audit, Log: silentLog()})
 	if err != nil {
 		m.t.Fatal(err)
 	}
