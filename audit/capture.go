@@ -73,7 +73,7 @@ func (c *Capture) Source(o Options) (*Source, error) {
 
 // leave ends a source behind everything that it has put.
 func (c *Capture) leave(s *Source) {
-	if (!s.gapped.Load() || s.tellGap()) && s.ring.put(record{source: s.slot, kind: recordClose}, nil) {
+	if s.final == nil && (!s.gapped.Load() || s.tellGap()) && s.ring.put(record{source: s.slot, kind: recordClose}, nil) {
 		c.captured()
 		return
 	}

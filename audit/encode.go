@@ -138,6 +138,9 @@ func (l *Log) gaps(g *work) {
 			l.capture.again(s)
 			continue
 		}
+		if f := s.final; f != nil {
+			l.record(g, &f.rec, f.fields)
+		}
 		l.capture.forget(s)
 	}
 }

@@ -24,6 +24,8 @@ type Source struct {
 	seq     uint64
 	end     uint64 // position behind its last record, once it has left without a word
 
+	final *final // the last event, while there is no room for it; set before the source leaves
+
 	gapped atomic.Bool // there is a gap that is in no entry yet
 	mu     sync.Mutex  // guards gap; nobody takes it while the ring has room
 	gap    gap
@@ -180,6 +182,25 @@ func (s *Source) Change(fields []byte) error {
 
 // Close ends the source. What it has captured, and its gap, are still written.
 func (s *Source) Close() { s.capture.leave(s) }
+
+// End is Close with a last event, which nobody can be refused for any more: it waits for room as
+// long as the budget lasts, and is kept for the writer otherwise.
+func (s *Source) End(k entry.Kind, fields []byte) {
+	at, bound, sync, clock := s.capture.stamp()
+	s.seq++
+	rec := record{time: at, bound: bound, sync: uint8(sync), clock: uint8(clock), source: s.slot, seq: s.seq, kind: recordEvent, event: uint8(k)}
+	put := func() bool { return (!s.gapped.Load() || s.tellGap()) && s.ring.put(rec, fields) }
+	if !put() && !s.capture.await(s.budget, put) {
+		s.final = &final{rec, fields}
+	}
+	s.capture.leave(s)
+}
+
+// final is an event for which there was no room.
+type final struct {
+	rec    record
+	fields []byte
+}
 
 // Seq is how many messages the source has counted.
 func (s *Source) Seq() uint64 { return s.seq }

@@ -257,8 +257,7 @@ func (f *flow) endTaps() {
 	if why != nil {
 		b.Str(entry.Detail, why.Detail)
 	}
-	_ = t.up.source.Event(entry.Closed, b.Raw()) // where the log takes nothing there is nobody left to refuse
-	t.up.source.Close()
+	t.up.source.End(entry.Closed, b.Raw())
 }
 
 // events are the facts of the proxy that belong to no flow. Its source is open: what finds no room

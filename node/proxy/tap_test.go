@@ -261,8 +261,10 @@ func TestAnOpenFlowGoesOnWhenItsLogTakesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	log1.disk.mu.Unlock()
+	var messages, gapped uint64
+	defer func() { t.Logf("%d messages, %d without an entry", messages, gapped) }()
 	eventually(t, "all are accounted for", func() bool {
-		var messages, gapped uint64
+		messages, gapped = 0, 0
 		head, _ := log1.Head()
 		_ = log1.Range(t.Context(), 0, head.Size, func(_ int64, e []byte) error {
 			switch v, _ := entry.Parse(e); v.Kind() {
