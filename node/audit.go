@@ -10,12 +10,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"fire/audit"
 	"fire/audit/entry"
 	"fire/audit/tlog"
-	"fire/node/config"
+	"fire/node/catalog"
 	"fire/node/direct"
 	"fire/node/proxy"
 	"fire/policy/id"
@@ -32,7 +33,8 @@ type auditLog struct {
 	away    audit.Disk
 	slog    *slog.Logger
 	events  *auditEvents
-	ran     bool
+	seen    atomic.Pointer[catalog.View] // in force
+	ran     atomic.Bool
 }
 
 // auditOrigin is the name of a host's log.
@@ -41,12 +43,11 @@ func auditOrigin(d id.Domain, name string) string {
 }
 
 // openAudit opens the log of that name, nil where it is switched off.
-func openAudit(conf *config.Config, origin string, log *slog.Logger) (*auditLog, error) {
-	if !conf.Audit.Enabled {
+func openAudit(settings audit.Settings, state, origin string, log *slog.Logger) (*auditLog, error) {
+	if !settings.Enabled {
 		return nil, nil
 	}
-	state := conf.Node.Dir
-	a := &auditLog{dir: within(state, conf.Audit.Dir, "audit"), headDir: within(state, conf.Audit.HeadDir, "audit-head"), slog: log}
+	a := &auditLog{dir: within(state, settings.Dir, "audit"), headDir: within(state, settings.HeadDir, "audit-head"), slog: log}
 	disk, err := openAuditFolder(a.dir)
 	if err != nil {
 		return nil, err
@@ -63,7 +64,7 @@ func openAudit(conf *config.Config, origin string, log *slog.Logger) (*auditLog,
 	var base [8]byte
 	_, _ = rand.Read(base[:]) // it does not fail
 	var found *audit.Found
-	a.log, found, err = audit.Open(conf.Audit.Config(origin), audit.Deps{Disk: disk, Away: a.away, Keys: a.keys, Now: time.Now, Log: log, Base: binary.LittleEndian.Uint64(base[:]) >> 1})
+	a.log, found, err = audit.Open(settings.Config(origin), audit.Deps{Disk: disk, Away: a.away, Keys: a.keys, Now: time.Now, Log: log, Base: binary.LittleEndian.Uint64(base[:]) >> 1})
 	if fault, ok := errors.AsType[*audit.Fault](err); ok {
 		return nil, fmt.Errorf("the audit log in %s does not start, since it is not what it has signed: %w; `fire audit verify %s` says more, and README.md what can be done", a.dir, fault, a.dir)
 	}
@@ -78,6 +79,17 @@ func openAudit(conf *config.Config, origin string, log *slog.Logger) (*auditLog,
 	}
 	a.first(found)
 	return a, nil
+}
+
+// openControlAudit opens the log of a control: what was changed, and by whom. It lies beside the
+// control's state, also where mesh.toml names folders for the host's.
+func openControlAudit(settings audit.Settings, state string, d id.Domain, log *slog.Logger) (*auditLog, error) {
+	for _, dir := range []*string{&settings.Dir, &settings.HeadDir} {
+		if *dir != "" {
+			*dir = filepath.Join(*dir, "control")
+		}
+	}
+	return openAudit(settings, state, auditOrigin(d, "control"), log)
 }
 
 // within is a folder of the configuration, or the usual one.
@@ -159,14 +171,17 @@ func (l lanes) Lane(fields []byte, fix bool) (direct.Tape, error) {
 	return l.Source(o)
 }
 
-// part is the log's writer.
-func (a *auditLog) part(host string) part {
-	return part{host + " audit log", func(ctx context.Context) error { a.ran = true; return a.log.Run(ctx) }, stopGrace}
+// parts is the log's writer.
+func (a *auditLog) parts(host string) []part {
+	if a == nil {
+		return nil
+	}
+	return []part{{host + " audit log", func(ctx context.Context) error { a.ran.Store(true); return a.log.Run(ctx) }, stopGrace}}
 }
 
 // close is for a start that failed.
 func (a *auditLog) close() error {
-	if a == nil || a.ran {
+	if a == nil || a.ran.Load() {
 		return nil
 	}
 	return a.log.Close()

@@ -2,11 +2,15 @@ package node
 
 import (
 	"encoding/hex"
+	"strconv"
 	"sync"
+	"time"
 
 	"fire/audit"
 	"fire/audit/entry"
+	"fire/node/catalog"
 	"fire/node/direct"
+	"fire/policy/pki"
 	"fire/policy/reason"
 )
 
@@ -86,4 +90,50 @@ func kindOf(k direct.EventKind) entry.Kind {
 		return entry.Kill
 	}
 	return entry.Path
+}
+
+// certified records a certificate that has come into use.
+func (a *auditLog) certified(i *pki.Identity) {
+	if a == nil {
+		return
+	}
+	a.events.add(entry.Certificate, func(b *entry.Builder) {
+		b.Str(entry.Principal, i.Principal().String())
+		b.Str(entry.Verb, "in use")
+		if leaf := i.Leaf(); leaf != nil {
+			b.Str(entry.Object, leaf.SerialNumber.Text(16))
+			b.Str(entry.Detail, "from "+leaf.NotBefore.UTC().Format(time.RFC3339)+" to "+leaf.NotAfter.UTC().Format(time.RFC3339))
+		}
+	})
+}
+
+// follow records each catalogue that comes into force, and each set of rules.
+func (a *auditLog) follow(v *catalog.View) {
+	if a == nil {
+		return
+	}
+	before := a.seen.Swap(v)
+	digest := v.State.Digest()
+	a.events.add(entry.Floor, func(b *entry.Builder) {
+		b.Str(entry.Verb, "in force")
+		if before != nil {
+			b.Str(entry.Before, strconv.FormatUint(before.State.Version, 10))
+		}
+		b.Str(entry.After, digest.String())
+		b.Uint(entry.Version, v.State.Version)
+	})
+	if before != nil && before.Table.Hash() == v.Table.Hash() {
+		return
+	}
+	hash := v.Table.Hash()
+	a.events.add(entry.Policy, func(b *entry.Builder) {
+		b.Bytes(entry.Bundle, hash[:])
+		b.Uint(entry.Count, uint64(v.Table.Rules()))
+		b.Str(entry.Verb, "in force")
+		if before != nil {
+			b.Str(entry.Before, before.Table.Hash().String())
+		}
+		b.Str(entry.After, hash.String())
+		b.Uint(entry.Version, v.State.Version)
+	})
 }

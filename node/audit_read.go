@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -15,12 +14,15 @@ import (
 	"fire/policy/reason"
 )
 
-// audits are the audit logs of this process, by host.
+// audits are the audit logs of this process.
 func (l *local) audits() (out []*auditLog) {
 	for _, h := range l.hosts {
 		if h.audit != nil {
 			out = append(out, h.audit)
 		}
+	}
+	if l.ledger != nil && !slices.Contains(out, l.ledger) {
+		out = append(out, l.ledger)
 	}
 	return out
 }
@@ -58,8 +60,8 @@ func (l *local) desk() *inquiry.Desk {
 	}, nil)
 }
 
-// Audit answers what the owner asks. Who has asked what is an entry of each log that was asked,
-// and it is there before the answer.
+// Audit answers what the owner asks. Who has asked what is an entry, and it is there before the
+// answer.
 func (l *local) Audit(ctx context.Context, what string, body []byte, by string) (any, error) {
 	if len(l.audits()) == 0 {
 		return nil, reason.New(reason.NoSuchNode, "this process keeps no audit log: [audit] enabled is false, or it has neither the proxy nor the direct role")
@@ -68,7 +70,7 @@ func (l *local) Audit(ctx context.Context, what string, body []byte, by string) 
 	if answer == nil {
 		return nil, err
 	}
-	if err := l.asked(ctx, what, object, by); err != nil {
+	if err := l.ledger.acted(ctx, admin.Act{By: by, Verb: "audit " + what, Change: true}, object); err != nil {
 		return nil, err
 	}
 	return answer(ctx)
@@ -99,29 +101,6 @@ func decoded[T any](body []byte) (q T, err error) {
 		return q, &admin.Error{Reason: "usage", Message: "the request cannot be read: " + err.Error()}
 	}
 	return q, nil
-}
-
-// askedWithin is how long a question waits for its own entry.
-const askedWithin = 2 * time.Second
-
-// asked records who wants to know what.
-func (l *local) asked(ctx context.Context, what, object, by string) error {
-	ctx, cancel := context.WithTimeout(ctx, askedWithin)
-	defer cancel()
-	for _, a := range l.audits() {
-		var b entry.Builder
-		b.Begin(nil, a.now(entry.Admin))
-		b.Str(entry.Actor, by)
-		b.Str(entry.Verb, "audit "+what)
-		b.Str(entry.Object, object)
-		if _, err := a.log.Append(ctx, b.Raw()); err != nil {
-			if errors.Is(err, context.DeadlineExceeded) {
-				err = reason.New(reason.AuditStalled, "the question itself found no room in the log of %s within %v; the files can be read without it: `fire audit verify %s`", a.log.Origin(), askedWithin, a.dir)
-			}
-			return err
-		}
-	}
-	return nil
 }
 
 // entriesMax bounds one page.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"fire/audit"
 	"fire/node/admin"
 	"fire/node/catalog"
 	"fire/node/config"
@@ -28,6 +29,13 @@ var ownDomain = id.Domain{Region: "dev", Mesh: "floor"}
 // alone, so a lost heartbeat only ever means that the machine is busy.
 const ownMisses = 25
 
+// smallAudit is a log for one of several that share a machine and a process.
+func smallAudit() audit.Settings {
+	s := audit.DefaultSettings()
+	s.SegmentBytes, s.Rings, s.RingBytes = 16<<20, 2, 1<<20
+	return s
+}
+
 // cluster is a mesh in one process: a control and hosts, on loopback addresses.
 type cluster struct {
 	release string
@@ -38,6 +46,7 @@ type cluster struct {
 
 	socket  *socket // control's
 	control *control.Control
+	ledger  *auditLog // the control's
 	mapURL  string
 	hosts   []*host
 	closers []func() error
@@ -81,6 +90,10 @@ func (c *cluster) buildControl(web string) error {
 	c.closers = append(c.closers, c.socket.close)
 	cfg := conf.Control
 	cfg.Advertise = []string{c.socket.endpoint.Addr().String()}
+	if c.ledger, err = openControlAudit(smallAudit(), filepath.Join(c.dir, "control"), ownDomain, c.log); err != nil {
+		return err
+	}
+	c.closers = append(c.closers, c.ledger.close)
 	c.control, err = newControl(cfg, &conf, c.socket, c.release, filepath.Join(c.dir, "control"), c.log)
 	if err != nil {
 		return err
@@ -100,6 +113,7 @@ func (c *cluster) add(ctx context.Context, conf *config.Config) error {
 	name := conf.Node.Name
 	conf.Mesh = config.Mesh{Name: ownDomain.Mesh, Region: ownDomain.Region}
 	conf.Agent.Controls = []string{c.socket.endpoint.Addr().String()} // a kept state names an older port
+	conf.Audit = smallAudit()
 	conf.Node.Dir, conf.QUIC.HeartbeatMisses = filepath.Join(c.dir, name), ownMisses
 	if err := pki.MakePrivateDir(conf.Node.Dir); err != nil {
 		return err
@@ -127,7 +141,8 @@ func (c *cluster) add(ctx context.Context, conf *config.Config) error {
 
 // parts in the order of their start.
 func (c *cluster) parts(drain time.Duration) []part {
-	parts := []part{{"control socket", c.socket.run, stopGrace}, {"control", c.control.Run, stopGrace}}
+	parts := append([]part{{"control socket", c.socket.run, stopGrace}}, c.ledger.parts("control")...)
+	parts = append(parts, part{"control", c.control.Run, stopGrace})
 	for _, h := range c.hosts {
 		parts = append(parts, part{h.self.Name + " socket", h.socket.run, stopGrace})
 		parts = append(parts, h.parts(drain)...)

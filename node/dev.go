@@ -80,7 +80,7 @@ func (d *devFloor) build(ctx context.Context) error {
 	base := newBase(d.o.Release, config.Roles(), d.started)
 	base.Node, base.Domain, base.Dev, base.Dir, base.MapURL = "dev", ownDomain.String(), true, d.dir, d.mapURL
 	base.MetricsURL = "http://" + d.metrics.ln.Addr().String() + "/metrics"
-	l := newLocal(base, d.hosts)
+	l := newLocal(base, d.hosts, d.ledger)
 	l.control = d.control
 	cfg := admin.Config{Socket: admin.DefaultSocket(admin.DevName), Readers: "everyone"}
 	d.admin, err = admin.Listen(ctx, cfg, witnessed{d.control, l}, d.control, l, d.o.Log)

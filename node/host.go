@@ -69,9 +69,10 @@ func newHost(o hostOptions, s *socket) (*host, error) {
 	if err := admin.MakeRuntimeDir(filepath.Dir(o.page)); err != nil {
 		return nil, fmt.Errorf("runtime folder: %w", err)
 	}
-	if h.audit, err = openAudit(o.conf, auditOrigin(h.self.Domain, h.self.Name), o.log); err != nil {
+	if h.audit, err = openAudit(o.conf.Audit, o.conf.Node.Dir, auditOrigin(h.self.Domain, h.self.Name), o.log); err != nil {
 		return nil, err
 	}
+	h.agent.Watch(h.audit.follow)
 	if slices.Contains(o.roles, config.RoleDirect) {
 		if h.direct, err = newDirectNode(o, s, h.agent, h.self, h.audit); err != nil {
 			return nil, errors.Join(err, h.audit.close())
@@ -118,7 +119,7 @@ func (h *host) makeAgent(o hostOptions) error {
 	}
 	about := agent.Host{Name: o.name, Domain: o.conf.Mesh.Domain(), Dir: filepath.Join(o.conf.Node.Dir, "node"), Zone: o.conf.Node.Zone,
 		Release: o.release, Roles: o.roles, Listen: listen, Advertise: o.conf.Node.Advertise}
-	deps := agent.Deps{Dialer: h.socket.endpoint, Log: o.log, Report: h.report}
+	deps := agent.Deps{Dialer: h.socket.endpoint, Log: o.log, Report: h.report, Certified: func(i *pki.Identity) { h.audit.certified(i) }}
 	h.agent, err = agent.New(o.conf.Agent, about, o.conf.Services, deps)
 	if err != nil {
 		return err
@@ -167,9 +168,7 @@ func apps(services map[string]agent.Service) map[string]proxy.App {
 // parts of a host: the proxy drains while the agent still renews its leases.
 func (h *host) parts(drain time.Duration) []part {
 	parts := []part{{h.self.Name + " agent", h.agent.Run, stopGrace}}
-	if h.audit != nil { // before whoever records: it ends after them
-		parts = append(parts, h.audit.part(h.self.Name))
-	}
+	parts = append(parts, h.audit.parts(h.self.Name)...) // before whoever records: it ends after them
 	if h.direct != nil {
 		parts = append(parts, h.direct.parts(h.self.Name)...)
 	}

@@ -20,9 +20,18 @@ type local struct {
 	base    admin.Info // what does not change
 	hosts   []*host
 	control *control.Control // nil without the role
+	ledger  *auditLog        // where is recorded what is asked of this process; nil: nowhere
+	looked  looked
 }
 
-func newLocal(base admin.Info, hosts []*host) *local { return &local{base: base, hosts: hosts} }
+// newLocal answers for hosts, and for the control whose log is ledger, if there is one.
+func newLocal(base admin.Info, hosts []*host, ledger *auditLog) *local {
+	l := &local{base: base, hosts: hosts, ledger: ledger}
+	if ledger == nil && len(hosts) > 0 {
+		l.ledger = hosts[0].audit
+	}
+	return l
+}
 
 func newBase(release string, roles []string, started time.Time) admin.Info {
 	var files unix.Rlimit

@@ -53,6 +53,7 @@ type process struct {
 	awake   *spin.Spinner // nil without the proxy role
 	socket  *socket
 	control *control.Control
+	ledger  *auditLog // the control's; nil without the role
 	mapURL  string
 	host    *host
 	admin   *admin.Server
@@ -112,6 +113,10 @@ func (p *process) buildControl() error {
 		cfg.Advertise = reachable(conf.Node.Advertise, p.socket.endpoint.Addr())
 	}
 	var err error
+	if p.ledger, err = openControlAudit(conf.Audit, filepath.Join(conf.Node.Dir, "control"), conf.Mesh.Domain(), p.o.Log); err != nil {
+		return err
+	}
+	p.closers = append(p.closers, p.ledger.close)
 	p.control, err = newControl(cfg, conf, p.socket, p.o.Release, filepath.Join(conf.Node.Dir, "control"), p.o.Log)
 	if err != nil {
 		return err
@@ -209,7 +214,7 @@ func (p *process) local(hosts []*host) *local {
 	if p.metrics != nil {
 		base.MetricsURL = "http://" + p.metrics.ln.Addr().String() + "/metrics"
 	}
-	l := newLocal(base, hosts)
+	l := newLocal(base, hosts, p.ledger)
 	if p.host != nil {
 		l.base.Domain = p.host.self.Domain.String()
 	}
@@ -224,6 +229,7 @@ func (p *process) local(hosts []*host) *local {
 func (p *process) parts() []part {
 	parts := []part{{"mesh socket", p.socket.run, stopGrace}}
 	if p.control != nil {
+		parts = append(parts, p.ledger.parts("control")...)
 		parts = append(parts, part{"control", p.control.Run, stopGrace})
 	}
 	if p.host != nil {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -23,6 +24,10 @@ import (
 type mesh struct {
 	applied []ApplyRequest
 	down    bool
+
+	mu      sync.Mutex
+	acts    []Act
+	stalled bool // no change finds room in the audit log
 }
 
 func (m *mesh) Status(context.Context) (Status, error) {
@@ -72,6 +77,16 @@ func (m *mesh) Refusals(context.Context) ([]Refusal, error)         { return []R
 func (m *mesh) Direct(_ context.Context, what string, q url.Values) (any, error) {
 	return []string{what, q.Get("q")}, nil
 }
+func (m *mesh) Acted(_ context.Context, a Act) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.acts = append(m.acts, a)
+	if m.stalled && a.Change && !a.Done {
+		return reason.New(reason.AuditStalled, "injected")
+	}
+	return nil
+}
+
 func (m *mesh) AuditStates(context.Context) ([]AuditState, error) {
 	return []AuditState{{Node: "h1"}}, nil
 }
@@ -317,5 +332,34 @@ func TestCheckNamesBadValues(t *testing.T) {
 	c.Check(func(key, _ string) { keys = append(keys, key) })
 	if strings.Join(keys, " ") != "readers metrics_listen socket" {
 		t.Fatalf("got %v", keys)
+	}
+}
+
+// TestAChangeIsRecordedBeforeAndAfter, and not made where it cannot be.
+func TestAChangeIsRecordedBeforeAndAfter(t *testing.T) {
+	m := &mesh{}
+	c := Dial(serve(t, Default(), m, m))
+	defer c.Close()
+	if _, err := c.Apply(t.Context(), ApplyRequest{Name: "floor.toml", Text: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	m.mu.Lock()
+	acts := m.acts
+	m.stalled = true
+	m.mu.Unlock()
+	if len(acts) != 2 || acts[0].Done || !acts[1].Done || acts[1].Result != "ok" || acts[0].Verb != "/v1/apply" || len(acts[0].Request) != 64 || acts[0].By == "" {
+		t.Errorf("%+v", acts)
+	}
+	_, err := c.Apply(t.Context(), ApplyRequest{Name: "floor.toml", Text: "y"})
+	if e, ok := errors.AsType[*Error](err); !ok || e.Reason != reason.AuditStalled.String() || len(m.applied) != 1 {
+		t.Errorf("%v, %d applied", err, len(m.applied))
+	}
+	if _, err := c.Services(t.Context()); err != nil {
+		t.Error(err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if a := m.acts[len(m.acts)-1]; a.Change || a.Verb != "/v1/services" {
+		t.Errorf("%+v", a)
 	}
 }

@@ -105,6 +105,9 @@ func (c *Client) Refusals(ctx context.Context) ([]Refusal, error) {
 	return local[[]Refusal](ctx, c, "/v1/local/refusals")
 }
 
+// Acted tells nobody: the process itself records who asks it.
+func (c *Client) Acted(context.Context, Act) error { return nil }
+
 // Direct reads of the direct role, undecoded.
 func (c *Client) Direct(ctx context.Context, what string, q url.Values) (any, error) {
 	return AskDirect[json.RawMessage](ctx, c, what, q)

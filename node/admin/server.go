@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -103,7 +104,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("POST /v1/revoke", change(s, Changer.Revoke))
 	mux.HandleFunc("POST /v1/drain", change(s, Changer.Drain))
 	mux.HandleFunc("POST /v1/ca/rotate", change(s, Changer.RotateCA))
-	return mux
+	return s.reads(mux)
 }
 
 func get[T any](ask func(context.Context) (T, error)) http.HandlerFunc {
@@ -124,14 +125,24 @@ func change[Q, A any](s *Server, do func(Changer, context.Context, Q) (A, error)
 			reply(w, nil, &Error{Reason: reason.NotPermitted.String(), Message: "this node has no control role", Next: "run the command on a control host (`fire status` shows which)"})
 			return
 		}
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, BodyBytesMax))
+		if err != nil {
+			reply(w, nil, &Error{Reason: "usage", Message: "the request cannot be read: " + err.Error()})
+			return
+		}
 		var q Q
-		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, BodyBytesMax))
+		dec := json.NewDecoder(bytes.NewReader(body))
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(&q); err != nil && !errors.Is(err, io.EOF) {
 			reply(w, nil, &Error{Reason: "usage", Message: "the request cannot be read: " + err.Error()})
 			return
 		}
+		act, ok := s.acting(w, r, uid, body)
+		if !ok {
+			return
+		}
 		a, err := do(s.changer, r.Context(), q)
+		s.acted(r.Context(), act, err)
 		s.log.Info("admin change", "path", r.URL.Path, "uid", uid, "ok", err == nil)
 		reply(w, a, err)
 	}
@@ -158,7 +169,12 @@ func (s *Server) changeDirect(w http.ResponseWriter, r *http.Request) {
 		reply(w, nil, &Error{Reason: "usage", Message: "the request cannot be read: " + err.Error()})
 		return
 	}
+	act, ok := s.acting(w, r, uid, body)
+	if !ok {
+		return
+	}
 	v, err := s.local.ChangeDirect(r.Context(), r.PathValue("what"), body, by(uid))
+	s.acted(r.Context(), act, err)
 	s.log.Info("admin change", "path", r.URL.Path, "uid", uid, "ok", err == nil)
 	reply(w, v, err)
 }

@@ -38,6 +38,9 @@ type Local interface {
 	Direct(ctx context.Context, what string, q url.Values) (any, error)
 	// ChangeDirect changes it, in the name of the user by.
 	ChangeDirect(ctx context.Context, what string, body []byte, by string) (any, error)
+	// Acted hears of everything that is asked of this process: before a change, which its error
+	// refuses, and after it.
+	Acted(ctx context.Context, a Act) error
 	// AuditStates are those of the audit logs of this process.
 	AuditStates(ctx context.Context) ([]AuditState, error)
 	// Audit asks of their entries, in the name of the user by, which is an entry itself.

@@ -30,6 +30,9 @@ type Deps struct {
 	Now    func() time.Time   // nil: time.Now
 	Token  *pki.Token         // already resolved; nil: Config.Token, when one is needed
 	Report func() twin.Report // what happened since its last call; nil: nothing is reported
+
+	// Certified hears of each certificate that comes into use. It must not wait. nil: nobody does.
+	Certified func(*pki.Identity)
 }
 
 // Agent is this host's side of the link to control.

@@ -182,6 +182,9 @@ func (a *Agent) pursue(ctx context.Context, n *renewal) {
 	}
 	n.wait.reset()
 	n.at = n.identity.RenewAt()
+	if a.deps.Certified != nil {
+		a.deps.Certified(n.identity)
+	}
 	a.log.Info("certificate renewed", "id", p.String(), "not_after", n.identity.NotAfter())
 }
 

@@ -376,6 +376,8 @@ func (f fakeMesh) Direct(_ context.Context, what string, _ url.Values) (any, err
 	return nil, reason.New(reason.DirectUnreachable, "this process has no direct role")
 }
 
+func (f fakeMesh) Acted(context.Context, admin.Act) error { return nil }
+
 func (f fakeMesh) AuditStates(context.Context) ([]admin.AuditState, error) { return nil, nil }
 
 func (f fakeMesh) Audit(context.Context, string, []byte, string) (any, error) {
