@@ -70,10 +70,9 @@ func (l *Log) writeTree(s *segment) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if i = slices.IndexFunc(l.parts, func(p part) bool { return p.segment == s }); i < 0 {
-		return p.tree.file.Close()
+	if i = slices.IndexFunc(l.parts, func(p part) bool { return p.segment == s }); i >= 0 {
+		l.parts[i] = p
 	}
-	l.parts[i] = p
 	return nil
 }
 

@@ -32,6 +32,8 @@ type Log struct {
 	away   *awayHead
 	sealed chan *segment // their hashes may go to a .tree file
 
+	pruning sync.Mutex // keeps what changes sealed segments apart
+
 	// the committer's own
 	number  uint64   // of the newest segment
 	current *segment // that is written to; nil: the next group begins one

@@ -112,9 +112,6 @@ func (s *store) lastName() string {
 
 func (s *store) closeParts() error {
 	for _, p := range s.parts {
-		if p.tree != nil {
-			_ = p.tree.file.Close() // it was only read
-		}
 		p.drop()
 	}
 	s.parts = nil
@@ -133,11 +130,11 @@ type opening struct {
 }
 
 func (o *opening) run() error {
-	names, err := o.names()
+	least, err := o.minimum()
 	if err != nil {
 		return err
 	}
-	least, err := o.minimum()
+	names, err := o.names(least)
 	if err != nil {
 		return err
 	}
@@ -156,30 +153,60 @@ func (o *opening) run() error {
 	return o.lastHead()
 }
 
-// names are the segments in order. What a crash has left of files that were being made goes.
-func (o *opening) names() (out []string, err error) {
+// names are the segments in order. What a crash has left of files that were being made, or
+// removed, goes.
+func (o *opening) names(least *minimum) ([]string, error) {
 	all, err := o.store.disk.List()
 	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
+	names, gone := segmentsIn(all, least)
+	for _, n := range names {
+		_, number, _ := parseSegmentName(n)
+		o.number = max(o.number, number)
+	}
+	if !o.mend {
+		return names, nil
+	}
 	for _, n := range all {
-		if _, number, ok := parseSegmentName(n); ok {
-			out = append(out, n)
-			o.number = max(o.number, number)
-		} else if o.mend && (strings.HasPrefix(n, sparePrefix) || strings.HasSuffix(n, ".next")) {
+		if strings.HasPrefix(n, sparePrefix) || strings.HasSuffix(n, ".next") || strings.HasSuffix(n, squeezedSuffix) && slices.Contains(all, strings.TrimSuffix(n, squeezedSuffix)) {
 			if err := o.store.disk.Remove(n); err != nil {
 				return nil, fmt.Errorf("audit: %w", err)
 			}
 		}
 	}
-	return out, nil
+	for _, n := range gone {
+		if err := removeSegment(o.store.disk, n); err != nil {
+			return nil, fmt.Errorf("audit: %w", err)
+		}
+	}
+	return names, nil
+}
+
+// segmentsIn are the segments among the files of a folder, squeezed or not, in order, and those
+// below the minimum, which are being removed.
+func segmentsIn(files []string, least *minimum) (names, gone []string) {
+	for _, n := range files {
+		if plain := strings.TrimSuffix(n, squeezedSuffix); !slices.Contains(names, plain) {
+			if _, _, ok := parseSegmentName(plain); ok {
+				names = append(names, plain)
+			}
+		}
+	}
+	for least != nil && len(names) > 1 {
+		if next, _, _ := parseSegmentName(names[1]); next > least.Size {
+			break
+		}
+		gone, names = append(gone, names[0]), names[1:]
+	}
+	return names, gone
 }
 
 // part opens one segment and checks that it follows the one before.
 func (o *opening) part(name string, limit int64, newest bool, least *minimum) error {
-	f, err := o.store.disk.Open(name)
+	f, err := openSegment(o.store.disk, name)
 	if err != nil {
-		return &Fault{File: name, Index: o.tree.Size(), Kind: Unreadable, Why: err.Error()}
+		return &Fault{File: name, Index: o.tree.Size(), Kind: faultOf(err), Why: err.Error()}
 	}
 	p := part{segment: &segment{name: name, file: f}, end: headerBytes}
 	p.users.Store(1)
@@ -216,6 +243,14 @@ func (o *opening) part(name string, limit int64, newest bool, least *minimum) er
 	}
 	o.store.parts = append(o.store.parts, p)
 	return nil
+}
+
+// faultOf is the kind of an error of opening a segment.
+func faultOf(err error) FaultKind {
+	if errors.Is(err, errSqueezed) {
+		return Tampered
+	}
+	return Unreadable
 }
 
 // header reads a segment's first block into p and holds it against what came before.
@@ -273,6 +308,7 @@ func (o *opening) useTree(p *part, limit int64) bool {
 	}
 	if err := p.useTree(f); err != nil || p.next() != limit {
 		_ = f.Close()
+		p.hashes.Store(nil)
 		p.tree, p.count, p.end = nil, 0, headerBytes
 		return false
 	}

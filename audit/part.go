@@ -15,13 +15,18 @@ type segment struct {
 	number uint64
 	before tlog.Frontier
 	file   File
-	users  atomic.Int32 // the store is one; the last one closes
+	hashes atomic.Pointer[tree] // of a sealed one: closed with it
+	users  atomic.Int32         // the store is one; the last one closes
 }
 
 // drop lets go. What closing a file says that was synced, or only read, is nobody's business.
 func (s *segment) drop() {
-	if s.users.Add(-1) == 0 {
-		_ = s.file.Close()
+	if s.users.Add(-1) != 0 {
+		return
+	}
+	_ = s.file.Close()
+	if t := s.hashes.Load(); t != nil {
+		_ = t.file.Close()
 	}
 }
 
@@ -214,6 +219,7 @@ func (p *part) useTree(f File) error {
 		return fmt.Errorf("it has %d bytes; %d entries take %d: %w", size, count, at.sum+4, err)
 	}
 	p.tree, p.count = &tree{f, at}, count
+	p.hashes.Store(p.tree)
 	p.end = int64(binary.LittleEndian.Uint64(b[24:]))
 	p.times = span{int64(binary.LittleEndian.Uint64(b[32:])), int64(binary.LittleEndian.Uint64(b[40:]))}
 	p.kinds = binary.LittleEndian.Uint64(b[48:])

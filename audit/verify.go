@@ -110,6 +110,7 @@ type check struct {
 	ctx context.Context
 
 	names   []string
+	least   *minimum  // nil: nothing was ever pruned
 	headers []*header // nil where one is not readable
 	read    atomic.Int64
 	total   int64
@@ -152,15 +153,26 @@ func (c *check) list() bool {
 		c.fault(&Fault{File: ".", Kind: Unreadable, Why: err.Error()})
 		return false
 	}
-	for _, n := range all {
-		first, _, segment := parseSegmentName(n)
-		switch {
-		case segment && c.v.Upto != nil && first > 0 && first >= c.v.Upto.Size: // begun meanwhile
-		case segment:
+	if c.least, err = (&opening{store: &store{disk: c.v.Disk}, known: c.v.Known}).minimum(); err != nil {
+		if fault, ok := errors.AsType[*Fault](err); ok {
+			c.fault(fault)
+		}
+	}
+	names, gone := segmentsIn(all, c.least)
+	for _, n := range names {
+		if first, _, _ := parseSegmentName(n); c.v.Upto == nil || first == 0 || first < c.v.Upto.Size { // else begun meanwhile
 			c.names = append(c.names, n)
+		}
+	}
+	for _, n := range gone {
+		c.note("%s lies below the log's minimum, and its removal was not finished", n)
+	}
+	for _, n := range all {
+		_, _, segment := parseSegmentName(strings.TrimSuffix(n, squeezedSuffix))
+		switch {
 		case strings.HasPrefix(n, sparePrefix):
 			c.spare(n)
-		case strings.HasSuffix(n, treeSuffix), n == minimumName, strings.HasSuffix(n, ".next"):
+		case segment, strings.HasSuffix(n, treeSuffix), n == minimumName, strings.HasSuffix(n, ".next"):
 		default:
 			c.note("%s is not the log's and was not read", n)
 		}
@@ -184,9 +196,9 @@ func (c *check) list() bool {
 
 func (c *check) header(name string) (*header, *Fault) {
 	first, number, _ := parseSegmentName(name)
-	f, err := c.v.Disk.Open(name)
+	f, err := openSegment(c.v.Disk, name)
 	if err != nil {
-		return nil, &Fault{File: name, Index: first, Kind: Unreadable, Why: err.Error()}
+		return nil, &Fault{File: name, Index: first, Kind: faultOf(err), Why: err.Error()}
 	}
 	defer f.Close()
 	if size, err := f.Size(); err == nil {
@@ -227,18 +239,19 @@ func (c *check) spare(name string) {
 
 // minimum checks that nothing is missing before the oldest segment.
 func (c *check) minimum() {
-	o := opening{store: &store{disk: c.v.Disk, origin: c.report.Origin}, known: c.v.Known}
-	least, err := o.minimum()
-	if fault, ok := errors.AsType[*Fault](err); ok {
-		c.fault(fault)
+	h := c.headers[0]
+	if h == nil {
 		return
 	}
-	if h := c.headers[0]; h != nil {
-		c.report.Minimum = h.first()
-		oldest := &part{segment: &segment{name: c.names[0], before: h.before}}
-		if fault, ok := errors.AsType[*Fault](o.oldest(oldest, least)); ok {
-			c.fault(fault)
-		}
+	c.report.Minimum = h.first()
+	if c.least != nil && c.least.Origin != h.origin {
+		c.fault(&Fault{File: minimumName, Kind: Tampered, Why: fmt.Sprintf("it is of the log %q", c.least.Origin)})
+		return
+	}
+	o := opening{store: &store{disk: c.v.Disk}, known: c.v.Known}
+	oldest := &part{segment: &segment{name: c.names[0], before: h.before}}
+	if fault, ok := errors.AsType[*Fault](o.oldest(oldest, c.least)); ok {
+		c.fault(fault)
 	}
 }
 
@@ -386,9 +399,9 @@ func (c *check) awayHeads() (out []tlog.Head) {
 // segment reads one segment whole, with its .tree file.
 func (c *check) segment(i int) (e end) {
 	name, h := c.names[i], c.headers[i]
-	f, err := c.v.Disk.Open(name)
+	f, err := openSegment(c.v.Disk, name)
 	if err != nil {
-		c.fault(&Fault{File: name, Index: h.first(), Kind: Unreadable, Why: err.Error()})
+		c.fault(&Fault{File: name, Index: h.first(), Kind: faultOf(err), Why: err.Error()})
 		return e
 	}
 	defer f.Close()
