@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"time"
+
+	"fire/audit/entry"
 )
 
 // Settings is the [audit] table of mesh.toml: this host's audit log.
@@ -32,11 +34,31 @@ type Settings struct {
 	// Linger is how far apart groups begin at least: more of it makes fewer and larger ones,
 	// and entries provable later. Unit: duration. Default: "100us". Needs a restart.
 	Linger time.Duration `toml:"linger"`
+	// KeepMessagesYears is how long messages, what they went through and what operators did are
+	// kept: 17a-4(b) and RTS 6 want less, FINRA 4511 wants 6. Unit: years. Default: 6. Needs a restart.
+	KeepMessagesYears int `toml:"keep_messages_years"`
+	// KeepClockYears is the same for the clock's journal; RTS 25 and RTS 6 want 5. A segment goes
+	// when the time of all that it holds is over. Unit: years. Default: 5. Needs a restart.
+	KeepClockYears int `toml:"keep_clock_years"`
+	// KeepConnectionsYears is the same for connections, requests and refusals. Unit: years.
+	// Default: 3. Needs a restart.
+	KeepConnectionsYears int `toml:"keep_connections_years"`
+	// KeepBytes bounds the log whatever its age: beyond it the oldest segments go. It breaks what
+	// the years promise, and is for floors on which nothing is at stake. Unit: bytes. Default: 0,
+	// which is no bound. Needs a restart.
+	KeepBytes int `toml:"keep_bytes"`
+	// CompressAfter is how old the newest entry of a segment is when the segment is compressed;
+	// 0 is never. Unit: duration. Default: "24h". Needs a restart.
+	CompressAfter time.Duration `toml:"compress_after"`
+	// ScrubEvery is how often the whole log is read again, spread over half of that time; 0 is
+	// never. Unit: duration. Default: "24h". Needs a restart.
+	ScrubEvery time.Duration `toml:"scrub_every"`
 }
 
 // DefaultSettings is the [audit] table without keys.
 func DefaultSettings() Settings {
-	return Settings{Enabled: true, SegmentBytes: 64 << 20, Rings: 4, RingBytes: 4 << 20, Linger: 100 * time.Microsecond}
+	return Settings{Enabled: true, SegmentBytes: 64 << 20, Rings: 4, RingBytes: 4 << 20, Linger: 100 * time.Microsecond,
+		KeepMessagesYears: 6, KeepClockYears: 5, KeepConnectionsYears: 3, CompressAfter: 24 * time.Hour, ScrubEvery: 24 * time.Hour}
 }
 
 // Check reports every value that makes no sense.
@@ -57,6 +79,17 @@ func (s *Settings) Check(bad func(key, problem string)) {
 	count("segment_bytes", s.SegmentBytes, 1<<20, 1<<30)
 	count("rings", s.Rings, 1, 64)
 	count("ring_bytes", s.RingBytes, 1<<20, 1<<30)
+	count("keep_messages_years", s.KeepMessagesYears, 0, 100)
+	count("keep_clock_years", s.KeepClockYears, 0, 100)
+	count("keep_connections_years", s.KeepConnectionsYears, 0, 100)
+	if s.KeepBytes != 0 && s.KeepBytes < 2*s.SegmentBytes {
+		bad("keep_bytes", fmt.Sprintf("%d is less than two segments", s.KeepBytes))
+	}
+	for key, d := range map[string]time.Duration{"compress_after": s.CompressAfter, "scrub_every": s.ScrubEvery} {
+		if d != 0 && (d < time.Minute || d > 366*24*time.Hour) {
+			bad(key, fmt.Sprintf("%v is outside 1m to 366 days, and not 0", d))
+		}
+	}
 	if s.Linger < 0 || s.Linger > time.Second {
 		bad("linger", fmt.Sprintf("%v is outside 0s to 1s", s.Linger))
 	}
@@ -67,4 +100,19 @@ func (s *Settings) Config(origin string) Config {
 	c := Default()
 	c.Origin, c.SegmentBytes, c.Rings, c.RingBytes, c.Linger = origin, int64(s.SegmentBytes), s.Rings, s.RingBytes, s.Linger
 	return c
+}
+
+// Retention is how the log is kept.
+func (s *Settings) Retention() Retention {
+	r := Retention{Years: map[entry.Kind]int{}, YearsElse: s.KeepMessagesYears, Bytes: int64(s.KeepBytes), CompressAfter: s.CompressAfter, ScrubEvery: s.ScrubEvery, LookEvery: time.Minute}
+	for _, k := range []entry.Kind{entry.Clock, entry.Step, entry.Drift} {
+		r.Years[k] = s.KeepClockYears
+	}
+	for _, k := range []entry.Kind{entry.Opened, entry.Closed, entry.Refused, entry.Request, entry.Path} {
+		r.Years[k] = s.KeepConnectionsYears
+	}
+	if s.KeepBytes > 0 {
+		r.LookEvery = 5 * time.Second
+	}
+	return r
 }

@@ -173,6 +173,8 @@ func (c *check) list() bool {
 		case strings.HasPrefix(n, sparePrefix):
 			c.spare(n)
 		case segment, strings.HasSuffix(n, treeSuffix), n == minimumName, strings.HasSuffix(n, ".next"):
+		case n == holdsName:
+			c.holds()
 		default:
 			c.note("%s is not the log's and was not read", n)
 		}
@@ -234,6 +236,17 @@ func (c *check) spare(name string) {
 	size, _ := f.Size()
 	if at := firstNonZero(f, 0, size); at >= 0 {
 		c.fault(&Fault{File: name, Offset: at, Kind: Tampered, Why: "a segment that was only made ahead holds something"})
+	}
+}
+
+// holds checks that those in force are as they were signed.
+func (c *check) holds() {
+	b, err := readWhole(c.v.Disk, holdsName, wholeBytesMax)
+	if err == nil {
+		_, err = c.v.Known.OpenNote(b)
+	}
+	if err != nil {
+		c.fault(&Fault{File: holdsName, Kind: Tampered, Why: err.Error()})
 	}
 }
 

@@ -33,6 +33,7 @@ type auditLog struct {
 	away    audit.Disk
 	slog    *slog.Logger
 	events  *auditEvents
+	keeper  *audit.Keeper
 	seen    atomic.Pointer[catalog.View] // in force
 	ran     atomic.Bool
 }
@@ -77,6 +78,7 @@ func openAudit(settings audit.Settings, state, origin string, log *slog.Logger) 
 	if a.events, err = newAuditEvents(a.log.Capture()); err != nil {
 		return nil, errors.Join(err, a.log.Close())
 	}
+	a.keeper = audit.NewKeeper(a.log, settings.Retention(), a.known)
 	a.first(found)
 	return a, nil
 }
@@ -176,7 +178,8 @@ func (a *auditLog) parts(host string) []part {
 	if a == nil {
 		return nil
 	}
-	return []part{{host + " audit log", func(ctx context.Context) error { a.ran.Store(true); return a.log.Run(ctx) }, stopGrace}}
+	return []part{{host + " audit log", func(ctx context.Context) error { a.ran.Store(true); return a.log.Run(ctx) }, stopGrace},
+		{host + " audit keeper", a.keeper.Run, stopGrace}}
 }
 
 // close is for a start that failed.

@@ -32,7 +32,7 @@ const ownMisses = 25
 // smallAudit is a log for one of several that share a machine and a process.
 func smallAudit() audit.Settings {
 	s := audit.DefaultSettings()
-	s.SegmentBytes, s.Rings, s.RingBytes = 16<<20, 2, 1<<20
+	s.SegmentBytes, s.Rings, s.RingBytes, s.KeepBytes = 16<<20, 2, 1<<20, 256<<20
 	return s
 }
 
