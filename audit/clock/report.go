@@ -129,14 +129,15 @@ type reporter struct {
 	interval    int64
 	sources     []SourceTime
 
-	seen   bool // a Clock entry before this one, in this run of the process
-	last   entry.Head
-	ref    string
-	worst  int64
-	open   bool // a breach
-	opened int64
-	before bool
-	bad    int64 // its worst
+	seen    bool // a Clock entry before this one, in this run of the process
+	last    entry.Head
+	ref     string
+	worst   int64
+	counted int64 // until when the day's time is given to something
+	open    bool  // a breach
+	opened  int64
+	before  bool
+	bad     int64 // its worst
 }
 
 // clock takes one entry of the journal: what the one before said held until now.
@@ -178,7 +179,7 @@ func (r *reporter) hold(now int64) {
 		end = r.last.Time
 		r.missing(end, now)
 	}
-	took := time.Duration(max(0, min(end, r.until)-max(r.last.Time, r.from)))
+	took := r.account(r.last.Time, end)
 	r.day.Watched += took
 	s := r.source(r.last.Clock)
 	if r.last.Sync == entry.Synchronised {
@@ -200,19 +201,28 @@ func (r *reporter) lost(now int64) {
 	if now-since > 2*r.interval || r.last.Time == 0 && now > since {
 		r.missing(since, now)
 	} else {
-		r.day.Watched += time.Duration(max(0, min(now, r.until)-since)) // a restart, shorter than two intervals
-		s := r.source(entry.ClockUnknown)
-		s.OutOfSync += time.Duration(max(0, min(now, r.until)-since))
+		took := r.account(since, now) // a restart, shorter than two intervals
+		r.day.Watched += took
+		r.source(entry.ClockUnknown).OutOfSync += took
 	}
 }
 
+// account is how much of a span is of the day and was not counted yet: a clock that is set back
+// goes through the same hours again.
+func (r *reporter) account(begin, end int64) time.Duration {
+	begin, end = max(begin, r.from, r.counted), min(end, r.until)
+	r.counted = max(r.counted, end)
+	return time.Duration(max(0, end-begin))
+}
+
 func (r *reporter) missing(begin, end int64) {
-	if begin, end = max(begin, r.from), min(end, r.until); end > begin {
+	begin = max(begin, r.from, r.counted)
+	if took := r.account(begin, end); took > 0 {
 		if len(r.day.Missing) == listsMax {
 			r.day.Omitted++
 			return
 		}
-		r.day.Missing = append(r.day.Missing, Missing{at(begin), at(end), time.Duration(end - begin)})
+		r.day.Missing = append(r.day.Missing, Missing{at(begin), at(begin + int64(took)), took})
 	}
 }
 
@@ -285,11 +295,12 @@ func (r *reporter) drift(v entry.View) {
 
 // close ends the breach that is open.
 func (r *reporter) close(end int64, open bool) {
-	begin, end := max(r.opened, r.from), min(end, r.until)
 	r.open = false
-	if end < begin {
-		return
+	if end < r.from && r.opened < r.from {
+		return // of yesterday
 	}
+	begin, end := min(max(r.opened, r.from), r.until), min(end, r.until)
+	end = max(begin, end) // set back meanwhile: its length cannot be told by this clock
 	b := Breach{Begin: at(begin), End: at(end), Duration: time.Duration(end - begin), Before: r.opened < r.from, Open: open}
 	if r.bad >= 0 {
 		bad := r.bad
@@ -333,7 +344,7 @@ func (r *reporter) finish() Day {
 	if allowed, ok := ClassBound(d.Class); ok {
 		d.ClassNanos = int64(allowed)
 	}
-	d.InClass = max(0, d.Watched-breached(d))
+	d.InClass = max(0, d.Watched-max(0, breached(d)))
 	if d.Watched > 0 {
 		d.ShareInClass = float64(d.InClass) / float64(d.Watched)
 	}

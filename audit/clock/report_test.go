@@ -182,3 +182,19 @@ func FuzzReport(f *testing.F) {
 		}
 	})
 }
+
+func TestAnHourThatComesTwiceIsCountedOnce(t *testing.T) {
+	ntp := &say{word: Word{Source: entry.ClockChrony, Sync: entry.Synchronised, BoundNanos: 10_000}}
+	b := newBench(t, nil, ntp)
+	b.run(5 * time.Minute)
+	b.set(-3 * time.Minute)
+	b.run(6 * time.Minute)
+	now := time.Unix(0, b.hands.Wall)
+	d := Report(now, Terms{Until: now}, seq(b.views(entry.Clock, entry.Drift, entry.Step)))
+	if d.Watched != 8*time.Minute-100*time.Millisecond || len(d.Steps) != 1 || d.InClass > d.Watched {
+		t.Errorf("watched %v of %v, in class %v", d.Watched, d.Until.Sub(d.From), d.InClass)
+	}
+	if len(d.Breaches) != 1 {
+		t.Errorf("%+v: after the step its size is in the bound", d.Breaches)
+	}
+}
