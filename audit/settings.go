@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"fire/audit/clock"
 	"fire/audit/entry"
 )
 
@@ -53,12 +54,14 @@ type Settings struct {
 	// ScrubEvery is how often the whole log is read again, spread over half of that time; 0 is
 	// never. Unit: duration. Default: "24h". Needs a restart.
 	ScrubEvery time.Duration `toml:"scrub_every"`
+	// How this host's clock is watched, and what it must keep.
+	Clock clock.Config `toml:"clock"`
 }
 
 // DefaultSettings is the [audit] table without keys.
 func DefaultSettings() Settings {
 	return Settings{Enabled: true, SegmentBytes: 64 << 20, Rings: 4, RingBytes: 4 << 20, Linger: 100 * time.Microsecond,
-		KeepMessagesYears: 6, KeepClockYears: 5, KeepConnectionsYears: 3, CompressAfter: 24 * time.Hour, ScrubEvery: 24 * time.Hour}
+		KeepMessagesYears: 6, KeepClockYears: 5, KeepConnectionsYears: 3, CompressAfter: 24 * time.Hour, ScrubEvery: 24 * time.Hour, Clock: clock.Default()}
 }
 
 // Check reports every value that makes no sense.
@@ -90,6 +93,7 @@ func (s *Settings) Check(bad func(key, problem string)) {
 			bad(key, fmt.Sprintf("%v is outside 1m to 366 days, and not 0", d))
 		}
 	}
+	s.Clock.Check(func(key, problem string) { bad("clock."+key, problem) })
 	if s.Linger < 0 || s.Linger > time.Second {
 		bad("linger", fmt.Sprintf("%v is outside 0s to 1s", s.Linger))
 	}

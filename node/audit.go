@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"fire/audit"
+	"fire/audit/clock"
 	"fire/audit/entry"
 	"fire/audit/tlog"
 	"fire/node/catalog"
@@ -34,6 +36,7 @@ type auditLog struct {
 	slog    *slog.Logger
 	events  *auditEvents
 	keeper  *audit.Keeper
+	clock   *clock.Clock
 	seen    atomic.Pointer[catalog.View] // in force
 	ran     atomic.Bool
 }
@@ -48,6 +51,7 @@ func openAudit(settings audit.Settings, state, origin string, log *slog.Logger) 
 	if !settings.Enabled {
 		return nil, nil
 	}
+	var found *audit.Found
 	a := &auditLog{dir: within(state, settings.Dir, "audit"), headDir: within(state, settings.HeadDir, "audit-head"), slog: log}
 	disk, err := openAuditFolder(a.dir)
 	if err != nil {
@@ -64,8 +68,11 @@ func openAudit(settings audit.Settings, state, origin string, log *slog.Logger) 
 	}
 	var base [8]byte
 	_, _ = rand.Read(base[:]) // it does not fail
-	var found *audit.Found
-	a.log, found, err = audit.Open(settings.Config(origin), audit.Deps{Disk: disk, Away: a.away, Keys: a.keys, Now: time.Now, Log: log, Base: binary.LittleEndian.Uint64(base[:]) >> 1})
+	first := binary.LittleEndian.Uint64(base[:]) >> 1
+	if a.clock, err = clock.New(settings.Clock, clock.Deps{Append: a.tick, Source: first}); err != nil {
+		return nil, err
+	}
+	a.log, found, err = audit.Open(settings.Config(origin), audit.Deps{Disk: disk, Away: a.away, Keys: a.keys, Now: time.Now, Log: log, Stamp: a.clock.Stamp, Base: first})
 	if fault, ok := errors.AsType[*audit.Fault](err); ok {
 		return nil, fmt.Errorf("the audit log in %s does not start, since it is not what it has signed: %w; `fire audit verify %s` says more, and README.md what can be done", a.dir, fault, a.dir)
 	}
@@ -143,7 +150,20 @@ func (a *auditLog) first(found *audit.Found) {
 
 // now is the head of an entry of this moment that no source counts.
 func (a *auditLog) now(k entry.Kind) entry.Head {
-	return entry.Head{Kind: k, Bound: entry.BoundUnknown, Time: time.Now().UnixNano()}
+	at, bound, sync, source := a.clock.Stamp()
+	return entry.Head{Kind: k, Bound: bound, Time: at, Sync: sync, Clock: source}
+}
+
+// tickWithin is how long the clock's journal waits for a log whose queue is full. Its entries are
+// counted: one that is lost leaves a hole in the journal's numbers.
+const tickWithin = 50 * time.Millisecond
+
+func (a *auditLog) tick(e []byte) {
+	ctx, cancel := context.WithTimeout(context.Background(), tickWithin)
+	defer cancel()
+	if err := a.log.Add(ctx, bytes.Clone(e)); err != nil && !errors.Is(err, audit.ErrClosed) {
+		a.slog.Warn("the clock's journal found no room in the audit log", "origin", a.log.Origin(), "err", err)
+	}
 }
 
 // connections is where the proxy leaves what it carries. It is nil, and not the nil of a type, where
@@ -179,7 +199,7 @@ func (a *auditLog) parts(host string) []part {
 		return nil
 	}
 	return []part{{host + " audit log", func(ctx context.Context) error { a.ran.Store(true); return a.log.Run(ctx) }, stopGrace},
-		{host + " audit keeper", a.keeper.Run, stopGrace}}
+		{host + " audit keeper", a.keeper.Run, stopGrace}, {host + " clock", a.clock.Run, stopGrace}}
 }
 
 // close is for a start that failed.

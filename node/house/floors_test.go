@@ -33,6 +33,8 @@ var floors = map[string]struct {
 	"audit/tlog":              {1, "Merkle tree, signed heads, proofs"},
 	"audit/order":             {2, "FIX orders in the log: reading a message, personal values, an order's way"},
 	"policy":                  {1, "rules compiled to a table; Authorize is pure"},
+	"audit/clock":             {2, "the host's clock: how far off, who says so, when it jumped"},
+	"audit/subject":           {2, "keys of the persons behind personal values; erasure"},
 	"transport":               {2, "Session, Stream and Class, and the in-memory double"},
 	"policy/pki":              {2, "CA, join tokens, certificates, the one verify function"},
 	"twin":                    {2, "the live graph"},
