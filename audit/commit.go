@@ -21,7 +21,7 @@ func (l *Log) commit(g *work, stop <-chan struct{}) {
 			return
 		}
 		l.State.failed(err, l.deps.Now())
-		l.deps.Log.Error("the audit log takes nothing, and is tried again", "origin", l.origin, "entries", len(g.leaves), "from", g.before.Size(), "err", err)
+		l.complain("origin", l.origin, "entries", len(g.leaves), "from", g.before.Size(), "err", err)
 		wait.Reset(retryEvery)
 		select {
 		case <-wait.C:
@@ -31,6 +31,16 @@ func (l *Log) commit(g *work, stop <-chan struct{}) {
 		}
 	}
 }
+
+// complain tells of a disk that takes nothing, when that begins and once in a while.
+func (l *Log) complain(what ...any) {
+	if now := l.deps.Now(); now.Sub(l.complained) >= complainEvery || now.Before(l.complained) {
+		l.complained = now
+		l.deps.Log.Error("the audit log takes nothing, and is tried again", what...)
+	}
+}
+
+const complainEvery = time.Minute
 
 // retryEvery is how long the committer waits after a failure, each of which ends a segment.
 const retryEvery = 250 * time.Millisecond
@@ -132,6 +142,7 @@ func (l *Log) publish(g *work) {
 	l.State.Bytes.Add(uint64(len(g.buf)))
 	l.State.stalled.Store(0)
 	l.State.trouble.Store(nil)
+	l.complained = time.Time{}
 	if err := l.away.put(g.head, g.checkpoint); err != nil {
 		l.State.failed(fmt.Errorf("the head that lies away: %w", err), l.deps.Now())
 	}

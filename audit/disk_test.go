@@ -48,12 +48,12 @@ func TestAFullDiskIsWaitedOut(t *testing.T) {
 	w.append(1, 1, 10)
 	d.set(func() { d.full = true })
 	// The segment that was made ahead still takes entries; the one after it cannot be made.
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-	defer cancel()
 	taken := 0
 	var err error
 	for ; err == nil; taken++ {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		_, err = l.Append(ctx, fact(2, uint64(taken+1)))
+		cancel()
 	}
 	if !errors.Is(err, context.DeadlineExceeded) || taken < 100 {
 		t.Errorf("%d entries: %v", taken, err)
@@ -90,14 +90,18 @@ func TestALogEndsAlthoughItsDiskFails(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- l.Run(ctx) }()
-	answer := make(chan error, 1)
-	go func() { _, err := l.Append(context.Background(), fact(1, 1)); answer <- err }()
-	for l.State.Failures.Load() == 0 {
-		time.Sleep(time.Millisecond)
+	answer := make(chan error, 3)
+	for n := range 3 { // one is tried again and again, one waits behind it, one is still queued
+		go func() { _, err := l.Append(context.Background(), fact(1, uint64(n))); answer <- err }()
+		for before := l.State.Failures.Load(); l.State.Failures.Load() == before; {
+			time.Sleep(time.Millisecond)
+		}
 	}
 	cancel()
-	if err := <-answer; err == nil {
-		t.Error("an entry is said to be durable")
+	for range 3 {
+		if err := <-answer; err == nil {
+			t.Error("an entry is said to be durable")
+		}
 	}
 	if err := <-done; err != nil {
 		t.Error(err)

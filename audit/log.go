@@ -35,9 +35,10 @@ type Log struct {
 	pruning sync.Mutex // keeps what changes sealed segments apart
 
 	// the committer's own
-	number  uint64   // of the newest segment
-	current *segment // that is written to; nil: the next group begins one
-	used    int64    // offset behind its last group
+	number     uint64   // of the newest segment
+	current    *segment // that is written to; nil: the next group begins one
+	used       int64    // offset behind its last group
+	complained time.Time
 
 	State State
 }
@@ -77,6 +78,7 @@ func (l *Log) Run(ctx context.Context) error {
 	back <- &work{}
 	back <- &work{}
 	stop := make(chan struct{}) // closed: nobody waits any longer for a disk that takes nothing
+	giveUp := sync.OnceFunc(func() { close(stop) })
 	var others sync.WaitGroup
 	others.Go(func() {
 		for g := range toDisk {
@@ -97,16 +99,11 @@ func (l *Log) Run(ctx context.Context) error {
 		select {
 		case <-back:
 		case <-limit.Done():
-			if stop != nil {
-				close(stop)
-				stop = nil
-			}
+			giveUp()
 			<-back
 		}
 	}
-	if stop != nil {
-		close(stop)
-	}
+	giveUp()
 	others.Wait()
 	return errors.Join(err, l.close())
 }

@@ -498,7 +498,8 @@ func fill(t *testing.T, dir string) (free func()) {
 func TestFullDiskIsOneClearErrorAndNothingIsLost(t *testing.T) {
 	m := newMesh(t)
 	m.control.terminate()
-	c := m.host("c2", 5, "control", "")
+	// Its audit log has a disk of its own: else no change is made, since it could not be recorded.
+	c := m.host("c2", 5, "control", fmt.Sprintf("[audit]\ndir = %q\nhead_dir = %q\n", filepath.Join(m.dir, "c2-audit"), filepath.Join(m.dir, "c2-head")))
 	smallDisk(t, c.state(), 2<<20)
 	free := fill(t, c.state())
 	refuses(t, c.command(), c.state(), "no space left")
