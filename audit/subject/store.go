@@ -180,7 +180,7 @@ func (s *Store) Seal(dst, name, plain, ad []byte) (out []byte, id ID, err error)
 	s.mu.RLock()
 	k := s.byName.young[string(name)]
 	s.mu.RUnlock()
-	if k == nil || k.gone.Load() {
+	if k == nil {
 		if k, err = s.keyOf(name); err != nil {
 			return dst, ID{}, err
 		}
@@ -195,7 +195,7 @@ func (s *Store) Open(dst []byte, id ID, sealed, ad []byte) ([]byte, error) {
 	s.mu.RLock()
 	k := s.byID.young[id]
 	s.mu.RUnlock()
-	if k == nil || k.gone.Load() {
+	if k == nil {
 		var err error
 		if k, err = s.keyFor(id); err != nil {
 			return dst, err
