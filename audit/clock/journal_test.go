@@ -49,6 +49,25 @@ func TestTheWorstBoundBetweenTwoEntriesIsKept(t *testing.T) {
 	}
 }
 
+func TestTheWorstBoundIsThatOfTheLastStampBeforeASample(t *testing.T) {
+	b := newBench(t, nil)
+	b.run(61 * time.Second)
+	if n, _ := detailNanos(b.views(entry.Clock)[1].Str(entry.Detail), "worst_ns"); n != 20_000+50_000 {
+		t.Errorf("worst %d; the kernel's 20 us have grown for 100 ms at 500 ppm", n)
+	}
+}
+
+func TestAJumpBesideALeapSecondIsAJump(t *testing.T) {
+	b := newBench(t, nil)
+	b.run(300 * time.Millisecond)
+	b.set(-3 * time.Second)
+	b.kernel.TAI = 38
+	b.run(300 * time.Millisecond)
+	if got := verbs(b.views(entry.Step)); !slices.Equal(got, []string{Stepped, TAIMove}) {
+		t.Errorf("3 s back while TAI moves by one: %v", got)
+	}
+}
+
 func TestABreachHasItsBeginAndItsEnd(t *testing.T) {
 	for _, class := range Classes() {
 		allowed, _ := ClassBound(class)

@@ -20,12 +20,11 @@ func (c *cache[K]) put(k K, v *key) {
 	c.young[k] = v
 }
 
-// drop forgets an erased subject, and tells whoever has found its key already.
+// drop forgets an erased subject.
 func (c *cache[K]) drop(id ID) {
 	for _, m := range []map[K]*key{c.young, c.old} {
 		for k, v := range m {
 			if v.id == id {
-				v.gone.Store(true)
 				delete(m, k)
 			}
 		}

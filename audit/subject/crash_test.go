@@ -27,7 +27,7 @@ func (y *story) tell(p *platter) error {
 		name := word[1:]
 		switch word[0] {
 		case '*':
-			if err := s.Make([]byte("e"), []byte("f"), []byte("g"), []byte("h"), []byte("i"), []byte("j")); err != nil {
+			if err := s.Make([]byte("e"), []byte("f"), []byte("g"), []byte("h"), []byte("i"), []byte("j"), []byte("k"), []byte("l")); err != nil {
 				return err
 			}
 		case '+':

@@ -20,9 +20,9 @@ const VerbErase = "erase"
 // Erase destroys a subject's key, for good, and gives back the entry that says so, for the log.
 // When it returns an entry the key is nowhere in the folder: a record that it is erased was made
 // safe, then its bytes were overwritten where they lay, then the file was written anew without
-// them, each with its flush. An error before the first of these leaves the subject as it was;
-// one after it leaves it erased for everybody, and the rest is done when the store is next
-// opened.
+// them, each with its flush. Where it is refused the subject is as it was. After ErrBroken it is
+// erased, or is not if already the first flush failed; the next OpenStore finds out which, ends
+// what was begun, and Erased tells.
 func (s *Store) Erase(ctx context.Context, e Erasure) ([]byte, error) {
 	if err := s.take(ctx); err != nil {
 		return nil, err
@@ -51,12 +51,8 @@ func (s *Store) Erase(ctx context.Context, e Erasure) ([]byte, error) {
 	if err := s.add(stone.append(nil)); err != nil {
 		return nil, err
 	}
-	s.forget(e.Subject, name, now)
-	records, err := s.records()
-	if err == nil {
-		err = s.destroy(records)
-	}
-	if err != nil {
+	s.forget(e.Subject, name, place{uint32(s.count - 1), true, now})
+	if err := s.destroy(); err != nil {
 		s.broken = fmt.Errorf("%w: subject %v is erased, its bytes may still be on the disk: %w", ErrBroken, e.Subject, err)
 		return nil, s.broken
 	}
@@ -86,65 +82,80 @@ func (s *Store) nameOf(id ID, p place) nameTag {
 }
 
 // forget takes the subject out of memory: whoever asks from now on is told that it is erased.
-func (s *Store) forget(id ID, name nameTag, when int64) {
+func (s *Store) forget(id ID, name nameTag, stone place) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.byID.drop(id)
 	s.byName.drop(id)
 	delete(s.names, name)
-	p := s.places[id]
-	p.erased, p.when = true, when
-	s.places[id] = p
-}
-
-// records reads the whole file.
-func (s *Store) records() ([]record, error) {
-	c, err := scan(s.file, int64(s.count)*recordBytes)
-	return c.records, err
+	s.places[id] = stone
 }
 
 // destroy overwrites each key whose subject is erased where it lies, and writes the file anew
-// without them.
-func (s *Store) destroy(records []record) error {
-	gone := map[ID]bool{}
-	for _, r := range records {
-		if r.kind == erased {
-			gone[r.id] = true
+// without them. It holds one piece of the file at a time. Only who has the turn writes to file,
+// count and places, so reading them needs no lock here.
+func (s *Store) destroy() error {
+	err := s.walk(func(n uint32, r *record, stays bool) error {
+		if stays || r.kind == header {
+			return nil
 		}
-	}
-	kept, seen := make([]record, 0, len(records)), map[ID]bool{}
-	for n, r := range records {
-		switch {
-		case r.kind == header:
-		case r.kind == void, r.kind == live && gone[r.id]:
-			nothing := record{kind: void, id: r.id}
-			if _, err := s.file.WriteAt(nothing.append(nil), int64(n)*recordBytes); err != nil {
-				return err
-			}
-		case r.kind == erased && seen[r.id]:
-		default:
-			seen[r.id] = seen[r.id] || r.kind == erased
-			kept = append(kept, r)
-		}
-	}
-	if err := s.file.Sync(); err != nil {
+		nothing := record{kind: void, id: r.id}
+		_, err := s.file.WriteAt(nothing.append(nil), int64(n)*recordBytes)
 		return err
+	})
+	if err == nil {
+		err = s.file.Sync()
 	}
-	f, err := s.rewrite(kept)
 	if err != nil {
 		return err
 	}
-	places := make(map[ID]place, len(s.places)) // whoever has the turn alone writes to it
-	for n, r := range kept {
-		p := s.places[r.id]
-		p.number = uint32(n + 1)
-		places[r.id] = p
+	places := make(map[ID]place, len(s.places))
+	f, err := s.rewrite(len(s.places), func(put func(record) error) error {
+		return s.walk(func(_ uint32, r *record, stays bool) error {
+			if !stays {
+				return nil
+			}
+			p := s.places[r.id]
+			p.number = uint32(len(places) + 1)
+			places[r.id] = p
+			return put(*r)
+		})
+	})
+	if err != nil {
+		return err
 	}
 	s.mu.Lock()
 	old := s.file
-	s.file, s.count, s.places = f, len(kept)+1, places
+	s.file, s.count, s.places = f, len(places)+1, places
 	s.mu.Unlock()
 	return old.Close()
+}
+
+// walk goes through the records of the file; stays says that it is the one of its subject that
+// memory points to. One that cannot be read is an erased subject's, or damage.
+func (s *Store) walk(f func(n uint32, r *record, stays bool) error) error {
+	buf, number := make([]byte, rewriteBytes), 0
+	for number < s.count {
+		b := buf[:min(len(buf), (s.count-number)*recordBytes)]
+		if _, err := s.file.ReadAt(b, int64(number)*recordBytes); err != nil {
+			return err
+		}
+		for ; len(b) > 0; b = b[recordBytes:] {
+			r, err := parse(b)
+			if err != nil {
+				r = record{kind: void, id: ID(b[16:32])}
+			}
+			p, known := s.places[r.id]
+			if err != nil && !p.erased {
+				return fmt.Errorf("%w: record %d: %w", ErrDamaged, number, err)
+			}
+			if err := f(uint32(number), &r, known && err == nil && p.number == uint32(number) && p.erased == (r.kind == erased)); err != nil {
+				return err
+			}
+			number++
+		}
+	}
+	return nil
 }
 
 // Gone is a subject whose key was destroyed.

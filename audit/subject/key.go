@@ -144,7 +144,6 @@ func (r *record) bound() []byte {
 type key struct {
 	id   ID
 	aead cipher.AEAD
-	gone atomic.Bool // erased
 }
 
 // nonces gives each sealed value its own: 64 random bits and a counter of 32. A random one of 96

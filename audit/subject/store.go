@@ -96,7 +96,7 @@ func openStore(dir folder, d Deps) (*Store, error) {
 
 // begin makes the file of a new store.
 func (s *Store) begin() error {
-	f, err := s.rewrite(nil)
+	f, err := s.rewrite(0, func(func(record) error) error { return nil })
 	if err != nil {
 		return fmt.Errorf("subject: make %s: %w", recordsFile, err)
 	}
@@ -128,7 +128,7 @@ func (s *Store) load(f file) error {
 	s.index(c.records)
 	s.file, s.count = f, len(c.records)
 	if c.undone {
-		return s.destroy(c.records)
+		return s.destroy()
 	}
 	return nil
 }
@@ -180,7 +180,7 @@ func (s *Store) Seal(dst, name, plain, ad []byte) (out []byte, id ID, err error)
 	s.mu.RLock()
 	k := s.byName.young[string(name)]
 	s.mu.RUnlock()
-	if k == nil || k.gone.Load() {
+	if k == nil {
 		if k, err = s.keyOf(name); err != nil {
 			return dst, ID{}, err
 		}
@@ -195,7 +195,7 @@ func (s *Store) Open(dst []byte, id ID, sealed, ad []byte) ([]byte, error) {
 	s.mu.RLock()
 	k := s.byID.young[id]
 	s.mu.RUnlock()
-	if k == nil || k.gone.Load() {
+	if k == nil {
 		var err error
 		if k, err = s.keyFor(id); err != nil {
 			return dst, err
@@ -408,28 +408,37 @@ func (s *Store) take(ctx context.Context) error {
 	}
 }
 
-// rewrite makes the file anew from the records that stay, in one piece.
-func (s *Store) rewrite(records []record) (file, error) {
-	head := record{kind: header, id: s.secret.check, durable: uint32(len(records) + 1)}
+// rewrite makes the file anew, of a header and so many records that fill puts into it.
+func (s *Store) rewrite(count int, fill func(put func(record) error) error) (file, error) {
+	durable := uint32(count + 1) // all of them, since the file is flushed before it has its name
 	return replace(s.dir, recordsFile, func(f file) error {
+		head := record{kind: header, id: s.secret.check, durable: durable}
 		buf, at := head.append(make([]byte, 0, rewriteBytes+recordBytes)), int64(0)
-		for i := range records {
-			r := records[i]
-			r.durable = head.durable
-			if buf = r.append(buf); len(buf) >= rewriteBytes {
-				if _, err := f.WriteAt(buf, at); err != nil {
-					return err
-				}
-				at, buf = at+int64(len(buf)), buf[:0]
-			}
+		flush := func() error {
+			_, err := f.WriteAt(buf, at)
+			at, buf = at+int64(len(buf)), buf[:0]
+			return err
 		}
-		if len(buf) == 0 {
+		left := count
+		err := fill(func(r record) error {
+			r.durable = durable
+			left--
+			if buf = r.append(buf); len(buf) < rewriteBytes {
+				return nil
+			}
+			return flush()
+		})
+		switch {
+		case err != nil:
+			return err
+		case left != 0:
+			return fmt.Errorf("%w: %d of %d subjects are not in it", ErrDamaged, left, count)
+		case len(buf) == 0:
 			return nil
 		}
-		_, err := f.WriteAt(buf, at)
-		return err
+		return flush()
 	})
 }
 
-// rewriteBytes is how much of a new file is written at once.
-const rewriteBytes = 1 << 18
+// rewriteBytes is how much of a file is read or written at once.
+const rewriteBytes = 1 << 16

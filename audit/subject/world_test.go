@@ -102,7 +102,7 @@ func (p *platter) Sync() error {
 func (p *platter) Close() error { return nil }
 
 // after is what is found when the power is back: of what was not flushed any part, each write
-// whole, not at all, or torn at any byte.
+// whole, not at all, torn at any byte, or some of its sectors.
 func (p *platter) after(r *rand.Rand) *platter {
 	out := newPlatter()
 	names := map[string]*inode{}
@@ -115,19 +115,33 @@ func (p *platter) after(r *rand.Rand) *platter {
 	for n, i := range names {
 		b := append([]byte(nil), i.safe...)
 		for _, w := range i.writes {
-			switch r.IntN(3) {
+			switch r.IntN(4) {
 			case 0:
 				b = apply(b, w)
 			case 1:
 				if w.data != nil {
 					b = apply(b, write{w.at, w.data[:r.IntN(len(w.data)+1)]})
 				}
+			case 2:
+				b = sectors(b, w, r)
 			}
 		}
 		out.files[n] = &inode{now: b, safe: append([]byte(nil), b...)}
 		out.safe[n] = out.files[n]
 	}
 	return out
+}
+
+// sectors keeps some of a write's sectors, in no order.
+func sectors(b []byte, w write, r *rand.Rand) []byte {
+	for at := w.at; at < w.at+int64(len(w.data)); {
+		end := min((at/512+1)*512, w.at+int64(len(w.data)))
+		if r.IntN(2) == 0 {
+			b = apply(b, write{at, w.data[at-w.at : end-w.at]})
+		}
+		at = end
+	}
+	return b
 }
 
 func apply(b []byte, w write) []byte {
