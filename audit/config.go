@@ -30,6 +30,8 @@ type Deps struct {
 	Now  func() time.Time
 	Log  *slog.Logger
 
+	Persons Persons // whose values are sealed
+
 	// Stamp reads the clock and what is known of it, for each message; nil: Now, with an unknown bound.
 	Stamp func() (nanos int64, bound uint32, sync entry.Sync, clock entry.ClockSource)
 	Base  uint64 // random, with room above it: the ids of the sources of this run

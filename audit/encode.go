@@ -10,8 +10,13 @@ import (
 
 // encoder makes entries of what was captured. It belongs to the writer.
 type encoder struct {
-	b   entry.Builder
-	fix order.Message
+	b       entry.Builder
+	fix     order.Message
+	persons Persons
+
+	redaction order.Redaction
+	plain     []byte
+	sealed    []byte
 }
 
 // gapsEvery is how often gaps are looked for that nothing has followed.
@@ -65,10 +70,15 @@ func (e *encoder) message(g *work, s *Source, rec *record, payload []byte) {
 	b := &e.b
 	b.Begin(g.buf, rec.head(entry.Message, s.id))
 	b.Fields(s.fields, entry.LastTag(s.fields))
+	isFIX := s.form == FIX || s.form == FIXDigest
+	var who person
+	if isFIX && e.persons.Tags != nil {
+		payload, who = e.redact(s.id, rec, payload)
+	}
 	digest := sha256.Sum256(payload)
 	b.Bytes(entry.Digest, digest[:])
 	b.Uint(entry.Size, uint64(len(payload)))
-	if s.form == FIX || s.form == FIXDigest {
+	if isFIX {
 		_ = e.fix.Read(payload) // what is no message is marked so
 		e.fix.Append(b)
 	}
@@ -77,14 +87,19 @@ func (e *encoder) message(g *work, s *Source, rec *record, payload []byte) {
 		rest = nil
 	}
 	if n := len(rest); n > 0 {
-		if n > b.Room()-wholeFieldBytes { // the rest follows
-			n = b.Room() - wholeFieldBytes
+		if most := b.Room() - wholeFieldBytes - len(who.sealed) - len(who.detail) - 32; n > most { // the rest follows
+			n = most
 		}
 		b.Bytes(entry.Content, rest[:n])
 		if n < len(rest) {
 			b.Uint(entry.Whole, uint64(len(rest)))
 		}
 		rest = rest[n:]
+	}
+	b.Str(entry.Detail, who.detail)
+	if len(who.sealed) > 0 {
+		b.Bytes(entry.Subject, who.id[:])
+		b.Bytes(entry.Sealed, who.sealed)
 	}
 	g.buf = b.Raw()
 	g.end(from)

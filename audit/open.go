@@ -40,6 +40,7 @@ func Open(cfg Config, deps Deps) (*Log, *Found, error) {
 	}
 	l.capture = newCapture(cfg.Rings, cfg.RingBytes, deps.Base, l.deps.Stamp, l.poke)
 	l.keys.Store(deps.Keys)
+	l.encoder.persons = deps.Persons
 	o := opening{store: &l.store, known: known, mend: true}
 	if err := o.run(); err != nil {
 		return nil, nil, errors.Join(err, l.closeParts())

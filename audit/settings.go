@@ -7,6 +7,7 @@ import (
 
 	"fire/audit/clock"
 	"fire/audit/entry"
+	"fire/audit/order"
 )
 
 // Settings is the [audit] table of mesh.toml: this host's audit log.
@@ -54,6 +55,12 @@ type Settings struct {
 	// ScrubEvery is how often the whole log is read again, spread over half of that time; 0 is
 	// never. Unit: duration. Default: "24h". Needs a restart.
 	ScrubEvery time.Duration `toml:"scrub_every"`
+	// PersonalTags are FIX fields whose values are of persons, such as 1 (Account) and 448
+	// (PartyID): they are sealed under a key of the person, whose name is the value of the first
+	// of them that a message has, and `fire audit erase` destroys that key. What they say is
+	// overwritten in the log, and no part of the digest that joins the message's hops. Unit: FIX
+	// tags. Default: [], which is none. Needs a restart.
+	PersonalTags []int `toml:"personal_tags"`
 	// How this host's clock is watched, and what it must keep.
 	Clock clock.Config `toml:"clock"`
 }
@@ -91,6 +98,11 @@ func (s *Settings) Check(bad func(key, problem string)) {
 	for key, d := range map[string]time.Duration{"compress_after": s.CompressAfter, "scrub_every": s.ScrubEvery} {
 		if d != 0 && (d < time.Minute || d > 366*24*time.Hour) {
 			bad(key, fmt.Sprintf("%v is outside 1m to 366 days, and not 0", d))
+		}
+	}
+	if len(s.PersonalTags) > 0 {
+		if _, err := order.NewPersonal(s.PersonalTags); err != nil {
+			bad("personal_tags", err.Error())
 		}
 	}
 	s.Clock.Check(func(key, problem string) { bad("clock."+key, problem) })

@@ -53,6 +53,9 @@ func openAudit(settings audit.Settings, state, origin string, log *slog.Logger) 
 	}
 	var found *audit.Found
 	a := &auditLog{dir: within(state, settings.Dir, "audit"), headDir: within(state, settings.HeadDir, "audit-head"), slog: log}
+	if err := pki.MakePrivateDir(state); err != nil {
+		return nil, err
+	}
 	disk, err := openAuditFolder(a.dir)
 	if err != nil {
 		return nil, err
