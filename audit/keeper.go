@@ -24,7 +24,7 @@ type Retention struct {
 type Keeper struct {
 	log    *Log
 	how    Retention
-	known  *tlog.Verifiers
+	known  atomic.Pointer[tlog.Verifiers]
 	scrubs Scrubs
 }
 
@@ -38,11 +38,16 @@ type Scrubs struct {
 
 // NewKeeper makes one. It starts nothing.
 func NewKeeper(l *Log, how Retention, known *tlog.Verifiers) *Keeper {
-	return &Keeper{log: l, how: how, known: known}
+	k := &Keeper{log: l, how: how}
+	k.known.Store(known)
+	return k
 }
 
 // Scrubs is what has been found so far.
 func (k *Keeper) Scrubs() *Scrubs { return &k.scrubs }
+
+// SetKnown lets it verify under other keys.
+func (k *Keeper) SetKnown(known *tlog.Verifiers) { k.known.Store(known) }
 
 // Run keeps the log until ctx ends. What fails is told by the process's own log and tried again.
 func (k *Keeper) Run(ctx context.Context) error {
@@ -130,7 +135,7 @@ func (k *Keeper) Scrub(ctx context.Context, over time.Duration) (*Report, error)
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	<-pause.C
-	r, err := k.log.Verify(ctx, Verification{Known: k.known, Away: k.log.deps.Away, Workers: 1, Pace: func(n int64) {
+	r, err := k.log.Verify(ctx, Verification{Known: k.known.Load(), Away: k.log.deps.Away, Workers: 1, Pace: func(n int64) {
 		pause.Reset(time.Duration(float64(n) / perSecond * float64(time.Second)))
 		select {
 		case <-pause.C:

@@ -70,6 +70,9 @@ func parseKeys(b []byte, origin string) (*Keys, error) {
 	return keys, nil
 }
 
+// Save puts the keys where the next start finds them.
+func (k *Keys) Save(f KeyFile) error { return f.Write(k.format()) }
+
 func (k *Keys) format() []byte {
 	var b bytes.Buffer
 	for _, s := range k.Signing {

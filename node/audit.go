@@ -11,12 +11,15 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"fire/audit"
 	"fire/audit/clock"
 	"fire/audit/entry"
+	"fire/audit/order"
+	"fire/audit/subject"
 	"fire/audit/tlog"
 	"fire/node/catalog"
 	"fire/node/direct"
@@ -28,12 +31,14 @@ import (
 // auditLog is a host's audit log, and what is known of it outside.
 type auditLog struct {
 	log     *audit.Log
-	keys    *audit.Keys
-	known   *tlog.Verifiers
+	keys    atomic.Pointer[audit.Keys]
+	known   atomic.Pointer[tlog.Verifiers]
 	dir     string
 	headDir string
 	away    audit.Disk
 	slog    *slog.Logger
+	keyFile audit.KeyFile
+	persons *subject.Store // nil: no value is of a person
 	events  *auditEvents
 	keeper  *audit.Keeper
 	clock   *clock.Clock
@@ -63,10 +68,19 @@ func openAudit(settings audit.Settings, state, origin string, log *slog.Logger) 
 	if a.away, err = openAuditFolder(a.headDir); err != nil {
 		return nil, err
 	}
-	if a.keys, err = audit.LoadKeys(auditKeyFile(filepath.Join(state, "audit-key")), origin, rand.Reader); err != nil {
+	a.keyFile = auditKeyFile(filepath.Join(state, "audit-key"))
+	keys, err := audit.LoadKeys(a.keyFile, origin, rand.Reader)
+	if err != nil {
 		return nil, err
 	}
-	if a.known, err = tlog.NewVerifiers(a.keys.Known...); err != nil {
+	known, err := tlog.NewVerifiers(keys.Known...)
+	if err != nil {
+		return nil, err
+	}
+	a.keys.Store(keys)
+	a.known.Store(known)
+	persons, err := a.openPersons(settings.PersonalTags, state)
+	if err != nil {
 		return nil, err
 	}
 	var base [8]byte
@@ -75,7 +89,7 @@ func openAudit(settings audit.Settings, state, origin string, log *slog.Logger) 
 	if a.clock, err = clock.New(settings.Clock, clock.Deps{Append: a.tick, Source: first}); err != nil {
 		return nil, err
 	}
-	a.log, found, err = audit.Open(settings.Config(origin), audit.Deps{Disk: disk, Away: a.away, Keys: a.keys, Now: time.Now, Log: log, Stamp: a.clock.Stamp, Base: first})
+	a.log, found, err = audit.Open(settings.Config(origin), audit.Deps{Disk: disk, Away: a.away, Keys: keys, Now: time.Now, Log: log, Persons: persons, Stamp: a.clock.Stamp, Base: first})
 	if fault, ok := errors.AsType[*audit.Fault](err); ok {
 		return nil, fmt.Errorf("the audit log in %s does not start, since it is not what it has signed: %w; `fire audit verify %s` says more, and README.md what can be done", a.dir, fault, a.dir)
 	}
@@ -88,7 +102,7 @@ func openAudit(settings audit.Settings, state, origin string, log *slog.Logger) 
 	if a.events, err = newAuditEvents(a.log.Capture()); err != nil {
 		return nil, errors.Join(err, a.log.Close())
 	}
-	a.keeper = audit.NewKeeper(a.log, settings.Retention(), a.known)
+	a.keeper = audit.NewKeeper(a.log, settings.Retention(), known)
 	a.first(found)
 	return a, nil
 }
@@ -201,8 +215,39 @@ func (a *auditLog) parts(host string) []part {
 	if a == nil {
 		return nil
 	}
-	return []part{{host + " audit log", func(ctx context.Context) error { a.ran.Store(true); return a.log.Run(ctx) }, stopGrace},
+	return []part{{host + " audit log", a.run, stopGrace},
 		{host + " audit keeper", a.keeper.Run, stopGrace}, {host + " clock", a.clock.Run, stopGrace}}
+}
+
+// run writes the log until ctx ends.
+func (a *auditLog) run(ctx context.Context) error {
+	a.ran.Store(true)
+	var told sync.WaitGroup
+	told.Go(func() {
+		if err := a.reconcile(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, audit.ErrClosed) {
+			a.slog.Error("erasures that are not in the audit log could not be told of", "origin", a.log.Origin(), "err", err)
+		}
+	})
+	err := a.log.Run(ctx)
+	told.Wait()
+	if a.persons != nil {
+		err = errors.Join(err, a.persons.Close())
+	}
+	return err
+}
+
+// openPersons opens the keys under which personal values are sealed. Erasures that a crash has kept
+// out of the log are told of by first.
+func (a *auditLog) openPersons(tags []int, state string) (p audit.Persons, err error) {
+	if len(tags) == 0 {
+		return p, nil
+	}
+	if p.Tags, err = order.NewPersonal(tags); err != nil {
+		return p, err
+	}
+	a.persons, err = subject.OpenStore(filepath.Join(state, "audit-subjects"), subject.Deps{Stamp: func() (int64, uint32, entry.Sync, entry.ClockSource) { return a.clock.Stamp() }, Held: a.held})
+	p.Named, p.Keys = tags, a.persons
+	return p, err
 }
 
 // close is for a start that failed.
@@ -210,5 +255,9 @@ func (a *auditLog) close() error {
 	if a == nil || a.ran.Load() {
 		return nil
 	}
-	return a.log.Close()
+	err := a.log.Close()
+	if a.persons != nil {
+		err = errors.Join(err, a.persons.Close())
+	}
+	return err
 }

@@ -14,18 +14,20 @@ import (
 	"fire/policy/reason"
 )
 
-// audits are the audit logs of this process.
-func (l *local) audits() (out []*auditLog) {
-	for _, h := range l.hosts {
+// logsOf are the audit logs of a process: its hosts', and its control's.
+func logsOf(hosts []*host, ledger *auditLog) (out []*auditLog) {
+	for _, h := range hosts {
 		if h.audit != nil {
 			out = append(out, h.audit)
 		}
 	}
-	if l.ledger != nil && !slices.Contains(out, l.ledger) {
-		out = append(out, l.ledger)
+	if ledger != nil && !slices.Contains(out, ledger) {
+		out = append(out, ledger)
 	}
 	return out
 }
+
+func (l *local) audits() []*auditLog { return logsOf(l.hosts, l.ledger) }
 
 // AuditStates lists them.
 func (l *local) AuditStates(context.Context) ([]admin.AuditState, error) {
@@ -39,7 +41,7 @@ func (l *local) AuditStates(context.Context) ([]admin.AuditState, error) {
 func (a *auditLog) state() admin.AuditState {
 	head, note := a.log.Head()
 	st := a.log.Stat()
-	s := admin.AuditState{Node: inquiry.NodeOf(a.log.Origin()), Log: a.log.Origin(), Dir: a.dir, HeadDir: a.headDir, Keys: a.keys.Known,
+	s := admin.AuditState{Node: inquiry.NodeOf(a.log.Origin()), Log: a.log.Origin(), Dir: a.dir, HeadDir: a.headDir, Keys: a.keys.Load().Known,
 		Minimum: a.log.Minimum(), Size: head.Size, Root: head.Root.String(), HeadAt: st.HeadAt, Head: string(note),
 		Captured: st.Captured, Durable: st.Durable, Covered: st.Durable, NoRoom: st.NoRoom, Unentered: st.Unentered, Refused: st.Refused, Gaps: st.Gaps,
 		Groups: st.Groups, Bytes: st.Bytes, Failures: st.Failures, StalledMS: float64(st.Stalled) / float64(time.Millisecond), Trouble: st.Trouble,
@@ -47,6 +49,19 @@ func (a *auditLog) state() admin.AuditState {
 	if st.Captured > st.Durable {
 		s.Lag = st.Captured - st.Durable
 	}
+	scrubs := a.keeper.Scrubs()
+	if at := scrubs.Good.Load(); at != 0 {
+		s.ScrubbedAt = time.Unix(0, at).UTC()
+	}
+	s.ScrubsBad = scrubs.Bad.Load()
+	if f := scrubs.Fault.Load(); f != nil {
+		s.ScrubFault = f.Error()
+	}
+	_, bound, _, _ := a.clock.Stamp()
+	if s.ClockBoundNanos = int64(bound); bound == entry.BoundUnknown {
+		s.ClockBoundNanos = -1
+	}
+	_, s.ClockBreach = a.clock.State()
 	return s
 }
 
@@ -66,8 +81,8 @@ func (l *local) Audit(ctx context.Context, what string, body []byte, by string) 
 	if len(l.audits()) == 0 {
 		return nil, reason.New(reason.NoSuchNode, "this process keeps no audit log: [audit] enabled is false, or it has neither the proxy nor the direct role")
 	}
-	answer, object, err := l.answer(ctx, what, body)
-	if answer == nil {
+	answer, object, err := l.answer(what, body, by)
+	if err != nil {
 		return nil, err
 	}
 	if err := l.ledger.acted(ctx, admin.Act{By: by, Verb: "audit " + what, Change: true}, object); err != nil {
@@ -77,7 +92,7 @@ func (l *local) Audit(ctx context.Context, what string, body []byte, by string) 
 }
 
 // answer is how a question is answered, and what it is about.
-func (l *local) answer(_ context.Context, what string, body []byte) (answer func(context.Context) (any, error), object string, err error) {
+func (l *local) answer(what string, body []byte, by string) (answer func(context.Context) (any, error), object string, err error) {
 	switch what {
 	case "entries":
 		q, err := decoded[admin.AuditEntries](body)
@@ -92,6 +107,27 @@ func (l *local) answer(_ context.Context, what string, body []byte) (answer func
 		return func(context.Context) (any, error) { return l.prove(q) }, fmt.Sprintf("%s %d", q.Log, q.Index), err
 	case "policy":
 		return func(context.Context) (any, error) { return l.auditPolicy(), nil }, "", nil
+	case "day":
+		q, err := decoded[admin.AuditDay](body)
+		return func(ctx context.Context) (any, error) { return l.clockDay(ctx, q) }, q.Day, err
+	}
+	return l.auditChange(what, body, by)
+}
+
+// auditChange is the same for what changes a log's keeping.
+func (l *local) auditChange(what string, body []byte, by string) (answer func(context.Context) (any, error), object string, err error) {
+	switch what {
+	case "hold":
+		q, err := decoded[admin.AuditHold](body)
+		return func(ctx context.Context) (any, error) { return l.hold(ctx, q, by) }, q.Do + " " + q.Name, err
+	case "erase":
+		q, err := decoded[admin.AuditErase](body)
+		return func(ctx context.Context) (any, error) { return l.erase(ctx, q, by) }, "", err // not the name: it is what goes
+	case "scrub":
+		return func(ctx context.Context) (any, error) { return l.scrub(ctx) }, "", nil
+	case "rotate":
+		q, err := decoded[admin.AuditRotate](body)
+		return func(ctx context.Context) (any, error) { return l.rotate(ctx, q, by) }, q.Do, err
 	}
 	return nil, "", &admin.Error{Reason: "usage", Message: fmt.Sprintf("the audit log answers nothing to %q", what)}
 }
@@ -185,7 +221,7 @@ func (l *local) prove(q admin.AuditPlace) (*admin.AuditProof, error) {
 func (l *local) auditPolicy() admin.AuditPolicy {
 	text := ""
 	for _, a := range l.audits() {
-		for _, k := range a.keys.Known {
+		for _, k := range a.keys.Load().Known {
 			text += "log " + k + "\n"
 		}
 	}

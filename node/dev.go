@@ -74,7 +74,7 @@ func (d *devFloor) build(ctx context.Context) error {
 	if err := d.buildPrograms(); err != nil {
 		return err
 	}
-	if d.metrics, err = listenMetrics(usualOrFree("127.0.0.1:7481"), d.hosts, d.o.Release, d.o.Log); err != nil {
+	if d.metrics, err = listenMetrics(usualOrFree("127.0.0.1:7481"), d.hosts, d.ledger, d.o.Release, d.o.Log); err != nil {
 		return err
 	}
 	base := newBase(d.o.Release, config.Roles(), d.started)

@@ -20,7 +20,7 @@ type metricsServer struct {
 }
 
 // listenMetrics binds address; nil when it is "off".
-func listenMetrics(address string, hosts []*host, release string, log *slog.Logger) (*metricsServer, error) {
+func listenMetrics(address string, hosts []*host, ledger *auditLog, release string, log *slog.Logger) (*metricsServer, error) {
 	if address == "off" {
 		return nil, nil
 	}
@@ -29,7 +29,7 @@ func listenMetrics(address string, hosts []*host, release string, log *slog.Logg
 		return nil, bindError("[admin] metrics_listen", address, err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", admin.NewMetrics(metricsSource(hosts, release)).Handler(log))
+	mux.Handle("GET /metrics", admin.NewMetrics(metricsSource(hosts, ledger, release)).Handler(log))
 	return &metricsServer{ln, &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 15 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}}, nil
@@ -55,7 +55,7 @@ func (m *metricsServer) close() error {
 	return nil
 }
 
-func metricsSource(hosts []*host, release string) admin.MetricsSource {
+func metricsSource(hosts []*host, ledger *auditLog, release string) admin.MetricsSource {
 	return admin.MetricsSource{
 		Edges: func() []meter.EdgeSnapshot {
 			var out []meter.EdgeSnapshot
@@ -68,6 +68,12 @@ func metricsSource(hosts []*host, release string) admin.MetricsSource {
 		},
 		Gauges: func() admin.Gauges { return gauges(hosts, release) },
 		Direct: directSeries(hosts),
+		Audit: func() (out []admin.AuditState) {
+			for _, a := range logsOf(hosts, ledger) {
+				out = append(out, a.state())
+			}
+			return out
+		},
 	}
 }
 

@@ -195,7 +195,7 @@ func (p *process) buildAdmin(ctx context.Context) error {
 	if p.control != nil {
 		reader, changer = p.control, p.control
 	}
-	p.metrics, err = listenMetrics(conf.MetricsListen, hosts, p.o.Release, p.o.Log)
+	p.metrics, err = listenMetrics(conf.MetricsListen, hosts, p.ledger, p.o.Release, p.o.Log)
 	if err != nil {
 		return err
 	}

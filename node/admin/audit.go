@@ -36,6 +36,12 @@ type AuditState struct {
 	Trouble   string    `json:"trouble,omitempty"`
 	Segments  int       `json:"segments"`
 	DiskBytes int64     `json:"disk_bytes"`
+
+	ScrubbedAt      time.Time `json:"last_full_verify"` // when the whole log was last read again and found good
+	ScrubsBad       uint64    `json:"verify_failures"`
+	ScrubFault      string    `json:"verify_fault,omitempty"`
+	ClockBoundNanos int64     `json:"clock_error_bound_ns"` // -1: nobody knows
+	ClockBreach     bool      `json:"clock_beyond_class"`
 }
 
 // AuditEntries asks for entries by their place in a log.
@@ -72,6 +78,66 @@ type AuditProof struct {
 	AuditPlace
 	Entry json.RawMessage `json:"entry"`
 	Proof []byte          `json:"proof"` // a C2SP tlog-proof file
+}
+
+// AuditHold sets a legal hold, lifts one, or asks for those in force.
+type AuditHold struct {
+	Do   string    `json:"do"` // "set", "lift", "list"
+	Name string    `json:"name,omitempty"`
+	From time.Time `json:"from,omitzero"`
+	To   time.Time `json:"to,omitzero"`
+	Why  string    `json:"why,omitempty"`
+}
+
+// AuditHeld is one that is in force.
+type AuditHeld struct {
+	Node string    `json:"node"`
+	Name string    `json:"name"`
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+	By   string    `json:"by"`
+	Why  string    `json:"why"`
+	Set  time.Time `json:"set"`
+}
+
+// AuditErase destroys the key of a person in every log of the process.
+type AuditErase struct {
+	Subject string `json:"subject"` // the person's name, such as an account
+	Why     string `json:"why"`
+}
+
+// AuditErased is what became of it in one log.
+type AuditErased struct {
+	Node    string `json:"node"`
+	Subject string `json:"subject,omitempty"` // the id in entries
+	Erased  bool   `json:"erased"`            // false: that log knows nobody of the name
+	Index   int64  `json:"index"`             // of the entry that says so
+}
+
+// AuditDay asks for the report of one day of the clocks.
+type AuditDay struct {
+	Day   string `json:"day"` // 2026-11-27
+	Class string `json:"class,omitempty"`
+}
+
+// AuditScrubbed is what reading a whole log again has found.
+type AuditScrubbed struct {
+	Node    string `json:"node"`
+	Verdict string `json:"verdict"`
+	Entries int64  `json:"entries_read"`
+	Fault   string `json:"fault,omitempty"`
+}
+
+// AuditRotate gives every log a new key, or ends the overlap with the old one.
+type AuditRotate struct {
+	Do string `json:"do"` // "begin", "settle"
+}
+
+// AuditKeys are the keys of one log.
+type AuditKeys struct {
+	Node    string   `json:"node"`
+	Signing []string `json:"signing"` // public halves
+	Known   []string `json:"known"`
 }
 
 // AuditPolicy is the trust policy of this process's logs.

@@ -27,6 +27,7 @@ type MetricsSource struct {
 	Edges    func() []meter.EdgeSnapshot
 	Gauges   func() Gauges
 	Direct   func() DirectSeries // nil: no direct node
+	Audit    func() []AuditState // nil: no audit log
 	EdgesMax int
 }
 
@@ -59,6 +60,7 @@ type Metrics struct {
 	registry *prometheus.Registry
 	descs    metricDescs
 	direct   directDescs
+	audit    auditDescs
 }
 
 // NewMetrics makes the collector and its registry, with Go's and the process's own
@@ -67,7 +69,7 @@ func NewMetrics(src MetricsSource) *Metrics {
 	if src.EdgesMax <= 0 {
 		src.EdgesMax = MetricsEdgesMax
 	}
-	m := &Metrics{src: src, registry: prometheus.NewRegistry(), descs: newMetricDescs(), direct: newDirectDescs()}
+	m := &Metrics{src: src, registry: prometheus.NewRegistry(), descs: newMetricDescs(), direct: newDirectDescs(), audit: newAuditDescs()}
 	m.registry.MustRegister(m, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -118,6 +120,9 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range m.direct.all() {
 		ch <- d
 	}
+	for _, d := range m.audit.all() {
+		ch <- d
+	}
 }
 
 // Collect implements prometheus.Collector.
@@ -129,6 +134,9 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	m.descs.gauges(ch, m.src.Gauges(), folded)
 	if m.src.Direct != nil {
 		m.direct.collect(ch, m.src.Direct())
+	}
+	if m.src.Audit != nil {
+		m.audit.collect(ch, m.src.Audit())
 	}
 }
 

@@ -17,7 +17,7 @@ func auditVerb() *verb {
 	return &verb{
 		name: "audit", brief: "the audit log: an order's way, proofs, verification",
 		about: `Every host keeps one log: signed after each group of entries, and nobody can change, cut or reorder it without its being found. What asks for entries is for the owner of the process and root, and is an entry itself. verify and check need files alone.`,
-		verbs: []*verb{
+		verbs: append([]*verb{
 			{
 				name: "trace", brief: "print an order's way through the floor", args: "CLORDID", least: 1, most: 1,
 				about: `Finds every message of the order in all logs of the process, through cancel/replace chains, resends and resets, and says of each whether it reached the next hop unchanged. The exit code is 3 when a message was changed, or is missing at a hop.`,
@@ -87,7 +87,7 @@ func auditVerb() *verb {
 				},
 				run: auditVerify,
 			},
-		},
+		}, auditKeepVerbs()...),
 	}
 }
 
