@@ -78,6 +78,7 @@ func (a *awayHead) put(h tlog.Head, note []byte) error {
 	binary.LittleEndian.PutUint32(b[8:], uint32(len(note)))
 	b = append(b, note...)
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	b = b[:awayBlockBytes] // zeros: an earlier head may have been longer
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, err := a.file.WriteAt(b, a.turn*awayBlockBytes); err != nil {

@@ -115,7 +115,7 @@ func TestAKeyRotatesWithOverlap(t *testing.T) {
 	w.deps.Keys = both.Settled()
 	l, _ = w.open()
 	known, _ := tlog.NewVerifiers(both.Known...)
-	if r, err := l.Verify(t.Context(), Verification{Known: known}); err != nil || r.Verdict != Good || r.Size != 600 {
+	if r, err := l.Verify(t.Context(), Verification{Known: known, Away: w.deps.Away}); err != nil || r.Verdict != Good || r.Size != 600 {
 		t.Errorf("%v %+v", err, r)
 	}
 	if r, _ := l.Verify(t.Context(), Verification{Known: oldOnly}); r.Verdict != IsTampered {

@@ -63,6 +63,7 @@ func TestScripts(t *testing.T) {
 			"example": writeExample,
 			"floor":   writeFloor,
 			"until":   until,
+			"order":   someOrder,
 			"hang":    hang,
 			"ended":   endedSocket,
 			"mute":    muteSocket,
@@ -119,6 +120,22 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 		<-time.After(100 * time.Millisecond)
 	}
 	ts.Fatalf("fire %s never shows %s", strings.Join(args[1:], " "), args[0])
+}
+
+// someOrder puts the identifier of an order that both proxies of a flow have recorded into $ORDER, and
+// the index of one of its entries on host-b into $INDEX.
+func someOrder(ts *testscript.TestScript, _ bool, _ []string) {
+	id := regexp.MustCompile(`"index":([0-9]+),.*"hop":"server-proxy".*"msg_type":"D".*"cl_ord_id":"([^"]+)"`)
+	for give := time.Now().Add(30 * time.Second); time.Now().Before(give); {
+		ts.Check(ts.Exec("fire", "audit", "tail", "--node", "host-b", "-n", "400", "-o", "jsonl"))
+		if m := id.FindStringSubmatch(ts.ReadFile("stdout")); m != nil {
+			ts.Setenv("INDEX", m[1])
+			ts.Setenv("ORDER", m[2])
+			return
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+	ts.Fatalf("no order is ever recorded")
 }
 
 // serveMesh answers as a mesh would, on the socket where fire looks: mesh [broken|direct].
