@@ -31,6 +31,7 @@ var floors = map[string]struct {
 	"transport/http1":         {1, "strict HTTP/1.1 framing, one canonical form"},
 	"audit/entry":             {1, "the form of one audit entry"},
 	"audit/tlog":              {1, "Merkle tree, signed heads, proofs"},
+	"audit/index":             {4, "a disposable index over audit logs: searches by field and time"},
 	"policy":                  {1, "rules compiled to a table; Authorize is pure"},
 	"transport":               {2, "Session, Stream and Class, and the in-memory double"},
 	"policy/pki":              {2, "CA, join tokens, certificates, the one verify function"},
