@@ -13,6 +13,7 @@ import (
 	"fire/audit/tlog"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/pb"
 )
 
 // span is the times that the entries of a block have.
@@ -104,7 +105,7 @@ func (f *follower) skip(at int64) {
 }
 
 // batch reads entries from next on, at most to the end of the block and as many as one
-// transaction holds, and gives the place behind them. Nothing of it is true before commit.
+// memtable takes at once, and gives the place behind them.
 func (f *follower) batch(ctx context.Context, size, keysMax, bytesMax int64, p *places) (next int64, leaf tlog.Hash, err error) {
 	f.keys, f.arena, f.bytes = f.keys[:0], f.arena[:0], 0
 	next = f.next
@@ -177,42 +178,29 @@ func (f *follower) listed(index int64, t entry.Tag, hash uint64) {
 	}
 }
 
-// commit begins to write the batch and where it ends, in one transaction: a crash leaves both or
-// neither. Its end comes through done.
-func (f *follower) commit(s *store, next int64, leaf tlog.Hash, done chan<- error) error {
-	txn := s.db.NewTransactionAt(math.MaxUint64, true)
-	defer txn.Discard()
-	block := f.next >> blockBits
+// pairs are what the batch up to next writes: its keys in order, which Badger's memtable takes up
+// faster, and its end last.
+func (f *follower) pairs(next int64, leaf tlog.Hash, version uint64) []*pb.KV {
+	slices.SortFunc(f.keys, bytes.Compare)
+	out := make([]*pb.KV, 0, len(f.keys)+len(f.dirty)+3)
 	for _, k := range f.keys {
-		if err := txn.SetEntry(&badger.Entry{Key: k}); err != nil {
-			return err
-		}
+		out = append(out, &pb.KV{Key: k, Version: version})
 	}
+	block := f.next >> blockBits
 	for _, l := range f.dirty {
-		k := appendList(nil, f.number, l.tag, l.hash, block)
-		if err := txn.SetEntry(&badger.Entry{Key: k, Value: appendEntries(nil, l.at)}); err != nil {
-			return err
-		}
+		out = append(out, &pb.KV{Key: appendList(nil, f.number, l.tag, l.hash, block), Value: appendEntries(nil, l.at), Version: version})
 	}
 	times := binary.BigEndian.AppendUint64(nil, uint64(f.open.from))
 	times = binary.BigEndian.AppendUint64(times, uint64(f.open.to))
 	position := append(binary.BigEndian.AppendUint64(nil, uint64(next)), leaf[:]...)
-	for _, e := range []badger.Entry{
-		{Key: spanKey(f.number, block), Value: times},
-		{Key: logKey(keyPosition, f.number), Value: position},
-		{Key: logKey(keyLog, f.number), Value: []byte(f.log.Origin())},
-	} {
-		if err := txn.SetEntry(&e); err != nil {
-			return err
-		}
-	}
-	err := txn.CommitAt(s.version, func(err error) { done <- err })
-	s.version++
-	return err
+	return append(out,
+		&pb.KV{Key: spanKey(f.number, block), Value: times, Version: version},
+		&pb.KV{Key: logKey(keyLog, f.number), Value: []byte(f.log.Origin()), Version: version},
+		&pb.KV{Key: logKey(keyPosition, f.number), Value: position, Version: version})
 }
 
-// committed makes the batch true.
-func (f *follower) committed(next int64) {
+// advance goes on behind a batch.
+func (f *follower) advance(next int64) {
 	for _, l := range f.dirty {
 		l.dirty = false
 	}
@@ -223,6 +211,26 @@ func (f *follower) committed(next int64) {
 		f.open = noSpan
 		clear(f.lists)
 	}
+}
+
+// write begins to write a batch, all of it into one memtable, so that a crash leaves all or
+// nothing. It does not wait; done has the end.
+func (s *store) write(pairs []*pb.KV) (done <-chan error, err error) {
+	defer recovered(&err)
+	loader := s.db.NewKVLoader(1)
+	for _, p := range pairs {
+		if err := loader.Set(p); err != nil {
+			return nil, err
+		}
+	}
+	end := make(chan error, 1)
+	go func() {
+		var err error
+		defer func() { end <- err }()
+		defer recovered(&err)
+		err = loader.Finish()
+	}()
+	return end, nil
 }
 
 // logs are the numbers of the logs that the folder knows.

@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"fire/audit/tlog"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -58,6 +56,7 @@ type Index struct {
 	scrubbed  uint64
 	scrubBuf  []byte
 	checkAt   time.Time
+	pending   *pending
 }
 
 // Stats are the index's own figures.
@@ -160,13 +159,16 @@ func (x *Index) round(ctx context.Context) (grown bool, err error) {
 	var first error
 	for _, l := range x.deps.Logs() { // one that cannot be read holds up no other
 		more, err := x.step(ctx, l)
-		if untrusted(err) || ctx.Err() != nil {
+		if untrusted(err) || errors.Is(err, errUnwritten) || ctx.Err() != nil {
 			return false, err
 		}
 		grown = grown || more
 		if first == nil {
 			first = err
 		}
+	}
+	if !grown && first == nil {
+		return false, x.settle(ctx)
 	}
 	return grown, first
 }
@@ -185,7 +187,12 @@ func (x *Index) failed(err error) {
 	if untrusted(err) && x.store != nil {
 		x.closeStore()
 		x.discard(err.Error())
-	} else if !again {
+		return
+	}
+	if errors.Is(err, errUnwritten) {
+		x.closeStore()
+	}
+	if !again {
 		x.deps.Log.Warn("audit index: stopped", "why", err)
 	}
 }
@@ -259,6 +266,7 @@ func (x *Index) closeStore() {
 	s := x.store
 	x.store, x.views = nil, nil
 	x.mu.Unlock()
+	x.pending = nil
 	if s != nil {
 		if err := s.close(); err != nil {
 			x.deps.Log.Warn("audit index: closing", "err", err)
@@ -323,6 +331,9 @@ func (x *Index) step(ctx context.Context, l Log) (more bool, err error) {
 		return false, fmt.Errorf("audit index: %s has %d entries, %d at most", f.log.Origin(), head.Size, int64(indexMax))
 	}
 	if minimum := f.log.Minimum(); minimum > f.next {
+		if err := x.settle(ctx); err != nil {
+			return false, err
+		}
 		f.skip(minimum)
 		x.publish(f)
 	}
@@ -339,29 +350,48 @@ func (x *Index) step(ctx context.Context, l Log) (more bool, err error) {
 		}
 		return false, err
 	}
-	if err := x.write(ctx, f, next, leaf); err != nil {
+	pairs := f.pairs(next, leaf, x.store.version)
+	x.store.version++
+	f.advance(next)
+	if err := x.settle(ctx); err != nil {
 		return false, err
 	}
-	f.committed(next)
-	x.publish(f)
+	done, err := x.store.write(pairs)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", errUnwritten, err)
+	}
+	x.pending = &pending{f.log.Origin(), f.view(), done}
 	return next < head.Size, nil
 }
 
-// write commits a batch. Badger keeps a writer waiting while it cannot write a table, so the
-// folder is looked at meanwhile.
-func (x *Index) write(ctx context.Context, f *follower, next int64, leaf tlog.Hash) (err error) {
-	defer recovered(&err)
-	done := make(chan error, 1)
-	if err := f.commit(x.store, next, leaf, done); err != nil {
-		return err
-	}
-	if err = x.await(ctx, done); err != nil {
-		f.keys, f.arena = nil, nil // Badger may still read them
-	}
-	return err
+// pending is a batch that is being written, while the next one is read.
+type pending struct {
+	origin string
+	view   view // what is true once it is written
+	done   <-chan error
 }
 
-// await waits for a commit.
+// errUnwritten leaves followers ahead of the folder: it is opened again.
+var errUnwritten = errors.New("a batch could not be written")
+
+// settle waits for the batch that is being written.
+func (x *Index) settle(ctx context.Context) error {
+	p := x.pending
+	if p == nil {
+		return nil
+	}
+	x.pending = nil
+	if err := x.await(ctx, p.done); err != nil {
+		return fmt.Errorf("%w: %w", errUnwritten, err)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.views[p.origin] = p.view
+	return nil
+}
+
+// await waits for a commit. Badger keeps a writer waiting while it cannot write a table, so the
+// folder is looked at meanwhile.
 func (x *Index) await(ctx context.Context, done <-chan error) error {
 	tick := time.NewTicker(x.deps.Check)
 	defer tick.Stop()
@@ -418,6 +448,9 @@ func (x *Index) check(ctx context.Context) error {
 	}
 	if x.store.gone() {
 		return errGone
+	}
+	if err := x.settle(ctx); err != nil {
+		return err
 	}
 	x.hear()
 	if err := x.store.missing(); err != nil {

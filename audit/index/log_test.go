@@ -20,6 +20,7 @@ import (
 type memoryLog struct {
 	origin  string
 	mu      sync.Mutex
+	base    int64 // index of the first of entries
 	entries [][]byte
 	durable int64
 	minimum int64
@@ -51,7 +52,7 @@ func (l *memoryLog) Entry(index int64) ([]byte, error) {
 	if index < l.minimum || index >= l.durable {
 		return nil, fmt.Errorf("%s has entries %d to %d, not %d", l.origin, l.minimum, l.durable, index)
 	}
-	return bytes.Clone(l.entries[index]), nil
+	return bytes.Clone(l.entries[index-l.base]), nil
 }
 
 func (l *memoryLog) Range(ctx context.Context, from, to int64, f func(int64, []byte) error) error {
@@ -74,7 +75,7 @@ func (l *memoryLog) append(entries ...[]byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.entries = append(l.entries, entries...)
-	l.durable = int64(len(l.entries))
+	l.durable = l.base + int64(len(l.entries))
 }
 
 func (l *memoryLog) prune(to int64) {
@@ -278,7 +279,7 @@ func oracle(t testing.TB, logs []*memoryLog, q Query) (out []string) {
 		}
 		var rows []row
 		for i := l.minimum; i < l.durable; i++ {
-			v, err := entry.Parse(l.entries[i])
+			v, err := entry.Parse(l.entries[i-l.base])
 			if err != nil {
 				continue
 			}

@@ -50,7 +50,7 @@ func badgerOptions(dir string, say badger.Logger) badger.Options {
 
 	// Memory: the memtable and one that is being written, and the cache of unpacked blocks. A
 	// table's own index is mapped and not kept, without encryption: the index cache has no use.
-	o.MemTableSize, o.NumMemtables = memtableBytes, 1
+	o.MemTableSize, o.NumMemtables = memtableBytes, 2
 	o.BlockSize, o.BlockCacheSize, o.IndexCacheSize = 4<<10, blockCacheBytes, 0
 	o.BloomFalsePositive = 0 // serves single keys; a search goes by prefixes
 
