@@ -32,6 +32,7 @@ var floors = map[string]struct {
 	"audit/entry":             {1, "the form of one audit entry"},
 	"audit/tlog":              {1, "Merkle tree, signed heads, proofs"},
 	"audit/order":             {2, "FIX orders in the log: reading a message, personal values, an order's way"},
+	"audit/index":             {4, "a disposable index over audit logs: searches by field and time"},
 	"policy":                  {1, "rules compiled to a table; Authorize is pure"},
 	"audit/clock":             {2, "the host's clock: how far off, who says so, when it jumped"},
 	"audit/subject":           {2, "keys of the persons behind personal values; erasure"},
