@@ -50,7 +50,7 @@ func (l *Log) Holds() ([]LegalHold, error) {
 }
 
 func parseHolds(b []byte, known *tlog.Verifiers, origin string) (out []LegalHold, err error) {
-	text, err := known.OpenNote(b)
+	text, err := known.OpenText(b)
 	if err != nil {
 		return nil, fmt.Errorf("audit: the holds: %w", err)
 	}
@@ -122,7 +122,7 @@ func (l *Log) writeHolds(all []LegalHold) error {
 	if err != nil {
 		return err
 	}
-	note, err := tlog.SignNote(holdsMagic+"\n"+l.origin+"\n"+string(text)+"\n", l.keys.Load().Signing...)
+	note, err := tlog.SignText(holdsMagic+"\n"+l.origin+"\n"+string(text)+"\n", l.keys.Load().Signing...)
 	if err != nil {
 		return err
 	}

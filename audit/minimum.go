@@ -26,7 +26,7 @@ const (
 )
 
 func (m *minimum) sign(keys []*tlog.Key) ([]byte, error) {
-	return tlog.SignNote(fmt.Sprintf("%s\n%s\n%d\n%v\n", minimumMagic, m.Origin, m.Size, m.Root), keys...)
+	return tlog.SignText(fmt.Sprintf("%s\n%s\n%d\n%v\n", minimumMagic, m.Origin, m.Size, m.Root), keys...)
 }
 
 func parseMinimum(text string) (*minimum, error) {
@@ -51,7 +51,7 @@ func (o *opening) minimum() (*minimum, error) {
 	if err != nil {
 		return nil, &Fault{File: minimumName, Kind: Unreadable, Why: err.Error()}
 	}
-	text, err := o.known.OpenNote(b)
+	text, err := o.known.OpenText(b)
 	var m *minimum
 	if err == nil {
 		m, err = parseMinimum(text)

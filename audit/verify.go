@@ -243,7 +243,7 @@ func (c *check) spare(name string) {
 func (c *check) holds() {
 	b, err := readWhole(c.v.Disk, holdsName, wholeBytesMax)
 	if err == nil {
-		_, err = c.v.Known.OpenNote(b)
+		_, err = c.v.Known.OpenText(b)
 	}
 	if err != nil {
 		c.fault(&Fault{File: holdsName, Kind: Tampered, Why: err.Error()})

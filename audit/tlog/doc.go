@@ -18,6 +18,9 @@
 //   - A head is only as good as its signature: nothing here returns a root that was not verified
 //     under the caller's keys.
 //   - Check never says yes to an entry whose bytes it has not hashed itself.
+//   - A file that Check takes, and a signature of a known key, have one form: each bit of them
+//     that is changed is seen, also where base64 would read the same.
+//   - No key counts twice: not in a policy, not in Verifiers.
 //   - Frontier of n leaves has one hash for each bit that is set in n, largest subtree first.
 //
 // Limits: indexes and sizes are below 2^62.

@@ -96,15 +96,20 @@ type Verifiers struct {
 	known note.Verifiers
 }
 
-// NewVerifiers reads public keys, each as Key.Verifier gives it.
+// NewVerifiers reads public keys, each as Key.Verifier gives it. One that is named twice counts once.
 func NewVerifiers(vkeys ...string) (*Verifiers, error) {
 	v := &Verifiers{}
+	seen := map[string]bool{}
 	for _, k := range vkeys {
-		one, err := note.NewVerifier(strings.TrimSpace(k))
+		k = strings.TrimSpace(k)
+		one, err := note.NewVerifier(k)
 		if err != nil {
 			return nil, fmt.Errorf("tlog: %q is no public key of a log: %w", k, err)
 		}
-		v.list = append(v.list, one)
+		if !seen[k] { // note.Open refuses all that is signed by a key that it finds twice
+			v.list = append(v.list, one)
+		}
+		seen[k] = true
 	}
 	v.known = note.VerifierList(v.list...)
 	return v, nil
@@ -113,7 +118,7 @@ func NewVerifiers(vkeys ...string) (*Verifiers, error) {
 // What is wrong with a head. Errors of Open and Check wrap one of them.
 var (
 	ErrNoHead   = errors.New("that is no signed head of a log")
-	ErrUnsigned = errors.New("nobody who is known has signed the head")
+	ErrUnsigned = errors.New("the head is not signed by its log")
 	ErrWrongKey = errors.New("the head is signed in the log's name by a key that is not known")
 	ErrEdited   = errors.New("the head or its signature was changed after it was signed")
 	ErrOrigin   = errors.New("the head is of another log")
@@ -121,44 +126,32 @@ var (
 
 // Open verifies a checkpoint under the log's own keys.
 func (v *Verifiers) Open(checkpoint []byte) (Head, error) {
-	h, sigs, err := open(checkpoint, v.known, v.names())
+	h, _, err := open(checkpoint, v.known, v.list)
+	return h, err
+}
+
+// OpenNote is Open that also gives the signed text and, of its signatures, those of the log's keys.
+func (v *Verifiers) OpenNote(checkpoint []byte) (Head, *note.Note, error) {
+	h, n, err := open(checkpoint, v.known, v.list)
 	if err != nil {
-		return Head{}, err
+		return Head{}, nil, err
 	}
-	for _, s := range sigs {
-		if s.Name == h.Origin {
-			return h, nil
-		}
-	}
-	return Head{}, fmt.Errorf("%w: it says %q", ErrOrigin, h.Origin)
+	return h, &note.Note{Text: n.Text, Sigs: n.Sigs}, nil
 }
 
-func (v *Verifiers) names() (out []string) {
-	for _, k := range v.list {
-		out = append(out, k.Name())
-	}
-	return out
-}
-
-// open is note.Open with errors that tell one fault from another.
-func open(checkpoint []byte, known note.Verifiers, names []string) (Head, []note.Signature, error) {
+// open is note.Open with errors that tell one fault from another. logs are the keys of which
+// one must have signed.
+func open(checkpoint []byte, known note.Verifiers, logs []note.Verifier) (Head, *note.Note, error) {
 	n, err := note.Open(checkpoint, known)
 	var unknown *note.UnverifiedNoteError
 	var invalid *note.InvalidSignatureError
 	switch {
 	case errors.As(err, &invalid):
-		return Head{}, nil, fmt.Errorf("%w: signature of %s", ErrEdited, invalid.Name)
+		return Head{}, nil, fmt.Errorf("%w: signature of %s, key %08x", ErrEdited, invalid.Name, invalid.Hash)
 	case errors.As(err, &unknown):
-		for _, s := range unknown.Note.UnverifiedSigs {
-			for _, name := range names {
-				if s.Name == name {
-					return Head{}, nil, fmt.Errorf("%w: %s, key %08x", ErrWrongKey, s.Name, s.Hash)
-				}
-			}
-		}
-		return Head{}, nil, ErrUnsigned
-	case err != nil && !bytes.Contains(checkpoint, []byte("\n\n")):
-		return Head{}, nil, fmt.Errorf("%w: it has no signature", ErrUnsigned)
+		n = unknown.Note
+	case err != nil && unsigned(checkpoint):
+		return Head{}, nil, fmt.Errorf("%w: there is no signature at all", ErrUnsigned)
 	case err != nil:
 		return Head{}, nil, fmt.Errorf("%w: %w", ErrNoHead, err)
 	}
@@ -166,7 +159,44 @@ func open(checkpoint []byte, known note.Verifiers, names []string) (Head, []note
 	if err != nil {
 		return Head{}, nil, fmt.Errorf("%w: %w", ErrNoHead, err)
 	}
-	return Head{c.Origin, c.N, c.Hash}, n.Sigs, nil
+	h := Head{c.Origin, c.N, c.Hash}
+	if err := signedByLog(n, h.Origin, logs); err != nil {
+		return Head{}, nil, err
+	}
+	for _, s := range n.Sigs { // base64 with other bits after its end reads as the same signature
+		if raw, err := base64.StdEncoding.Strict().DecodeString(s.Base64); err != nil || base64.StdEncoding.EncodeToString(raw) != s.Base64 {
+			return Head{}, nil, fmt.Errorf("%w: signature of %s, key %08x, is not written as it was", ErrEdited, s.Name, s.Hash)
+		}
+	}
+	return h, n, nil
+}
+
+// unsigned tells a checkpoint without signatures from something else.
+func unsigned(checkpoint []byte) bool {
+	text, signatures, _ := bytes.Cut(checkpoint, []byte("\n\n"))
+	_, err := torchwood.ParseCheckpoint(strings.TrimRight(string(text), "\n") + "\n")
+	return err == nil && len(signatures) == 0
+}
+
+func signedByLog(n *note.Note, origin string, logs []note.Verifier) error {
+	named := false
+	for _, k := range logs {
+		named = named || k.Name() == origin
+		for _, s := range n.Sigs {
+			if s.Name == origin && k.Name() == origin && s.Hash == k.KeyHash() {
+				return nil
+			}
+		}
+	}
+	if !named {
+		return fmt.Errorf("%w: it says %q", ErrOrigin, origin)
+	}
+	for _, s := range n.UnverifiedSigs {
+		if s.Name == origin {
+			return fmt.Errorf("%w: %s, key %08x", ErrWrongKey, s.Name, s.Hash)
+		}
+	}
+	return fmt.Errorf("%w: %q", ErrUnsigned, origin)
 }
 
 // Claimed is what a checkpoint says, without any word on whether it is true.

@@ -1,6 +1,7 @@
 package tlog
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -11,9 +12,10 @@ import (
 // Policy says whose signatures make a head good: of which logs, and of how many of which
 // witnesses (C2SP tlog-policy).
 type Policy struct {
-	policy torchwood.Policy
-	logs   []string // names
-	text   string
+	policy    torchwood.Policy
+	logs      []note.Verifier
+	witnesses []note.Verifier
+	text      string
 }
 
 // ParsePolicy reads a policy file:
@@ -39,7 +41,7 @@ func ParsePolicy(text []byte) (*Policy, error) {
 		if err != nil {
 			return nil, fmt.Errorf("policy: %q is no public key of a log: %w", words[1], err)
 		}
-		p.logs = append(p.logs, v.Name())
+		p.logs = append(p.logs, v)
 		logs = append(logs, torchwood.ThresholdPolicy(2, torchwood.OriginPolicy(v.Name()), torchwood.SingleVerifierPolicy(v)))
 	}
 	if len(logs) == 0 {
@@ -51,36 +53,67 @@ func ParsePolicy(text []byte) (*Policy, error) {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
 	p.policy = torchwood.ThresholdPolicy(2, quorum, torchwood.ThresholdPolicy(1, logs...))
-	return p, nil
+	return p, p.once(others)
+}
+
+// once checks that no key is named twice: torchwood would refuse each head that it has signed,
+// and not say so before. A witness that is twice in a group would count twice.
+func (p *Policy) once(lines []string) error {
+	for _, v := range p.logs {
+		if _, err := p.policy.Verifier(v.Name(), v.KeyHash()); err != nil {
+			return fmt.Errorf("policy: the log key %s+%08x is there twice", v.Name(), v.KeyHash())
+		}
+	}
+	for _, line := range lines {
+		words := strings.Fields(strings.SplitN(line, "#", 2)[0])
+		if len(words) < 3 || words[0] != "witness" {
+			continue
+		}
+		v, err := torchwood.NewCosignatureVerifier(words[2])
+		if err != nil {
+			return fmt.Errorf("policy: witness %s: %w", words[1], err)
+		}
+		var unknown *note.UnknownVerifierError // of one that is in no group
+		if _, err := p.policy.Verifier(v.Name(), v.KeyHash()); err != nil && !errors.As(err, &unknown) {
+			return fmt.Errorf("policy: the key of witness %s counts twice in the quorum", words[1])
+		}
+		p.witnesses = append(p.witnesses, v)
+	}
+	return nil
 }
 
 // Open verifies a checkpoint: one of the policy's logs has signed, and its witnesses.
 func (p *Policy) Open(checkpoint []byte) (Head, error) {
-	h, sigs, err := open(checkpoint, p.policy, p.logs)
+	h, n, err := open(checkpoint, p.policy, p.logs)
 	if err != nil {
 		return Head{}, err
 	}
-	signed := false
-	for _, s := range sigs {
-		signed = signed || s.Name == h.Origin
-	}
-	if !signed {
-		return Head{}, fmt.Errorf("%w: it says %q", ErrOrigin, h.Origin)
-	}
-	if err := p.policy.Check(h.Origin, sigs); err != nil {
-		return Head{}, fmt.Errorf("%w: %d of %s", ErrUncosigned, len(sigs)-1, "those named there")
+	if err := p.policy.Check(h.Origin, n.Sigs); err != nil {
+		return Head{}, fmt.Errorf("%w: %d of %d have%s", ErrUncosigned, len(p.cosigners(n)), len(p.witnesses), strings.Join(append([]string{""}, p.cosigners(n)...), " "))
 	}
 	return h, nil
 }
 
+// cosigners are the names of the policy's witnesses that have signed.
+func (p *Policy) cosigners(n *note.Note) (names []string) {
+	for _, s := range n.Sigs {
+		for _, w := range p.witnesses {
+			if s.Name == w.Name() && s.Hash == w.KeyHash() {
+				names = append(names, s.Name)
+			}
+		}
+	}
+	return names
+}
+
 // Signers are the names whose signatures on a checkpoint are known to the policy and good.
 func (p *Policy) Signers(checkpoint []byte) []string {
-	_, sigs, err := open(checkpoint, p.policy, p.logs)
+	_, n, err := open(checkpoint, p.policy, p.logs)
 	if err != nil {
 		return nil
 	}
 	var out []string
-	for _, s := range sigs {
+	for _, s := range n.Sigs {
 		out = append(out, s.Name)
 	}
 	return out

@@ -70,12 +70,15 @@ func parseProof(file []byte) (p *Proof, leaf Hash, index int64, err error) {
 	if len(lines) < 3 || !strings.HasPrefix(lines[2], "index ") {
 		return nil, leaf, 0, fmt.Errorf("%w: it has no index", ErrNoProof)
 	}
-	if p.Index, err = strconv.ParseInt(lines[2][len("index "):], 10, 64); err != nil || p.Index < 0 {
+	if lines[1] != "extra "+base64.StdEncoding.EncodeToString(extra) { // one file has one form
+		return nil, leaf, 0, fmt.Errorf("%w: its extra line is not written as it was", ErrNoProof)
+	}
+	if p.Index, err = strconv.ParseInt(lines[2][len("index "):], 10, 64); err != nil || p.Index < 0 || lines[2] != fmt.Sprintf("index %d", p.Index) {
 		return nil, leaf, 0, fmt.Errorf("%w: its index is no number", ErrNoProof)
 	}
 	for _, l := range lines[3:] {
 		b, err := base64.StdEncoding.DecodeString(l)
-		if err != nil || len(b) != HashBytes {
+		if err != nil || len(b) != HashBytes || base64.StdEncoding.EncodeToString(b) != l { // one hash has one form
 			return nil, leaf, 0, fmt.Errorf("%w: %q is no hash", ErrPath, l)
 		}
 		p.Path = append(p.Path, Hash(b))
@@ -94,8 +97,10 @@ func Check(file []byte, policy *Policy) (*Proof, Head, error) {
 	if err != nil {
 		return nil, Head{}, err
 	}
-	if err = torchwood.VerifyProof(policy.policy, Leaf(p.Entry), file); err == nil {
+	if err = torchwood.VerifyProof(policy.policy, Leaf(p.Entry), file); err == nil && leaf == Leaf(p.Entry) && index == p.Index {
 		return p, head, nil
+	} else if err == nil {
+		return nil, head, fmt.Errorf("%w: what it notes beside the entry was changed, though the entry itself is true", ErrNoProof)
 	}
 	switch {
 	case Leaf(p.Entry) != leaf:

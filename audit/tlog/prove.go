@@ -103,7 +103,10 @@ func ProveEntry(r Reader, head Head, index int64) ([]Hash, error) {
 
 // ProveGrowth proves that the tree of head begins with the tree of size from.
 func ProveGrowth(r Reader, head Head, from int64) ([]Hash, error) {
-	if from == 0 || from == head.Size {
+	switch {
+	case from < 0 || from > head.Size:
+		return nil, fmt.Errorf("tlog: no growth from %d to %d", from, head.Size)
+	case from == 0 || from == head.Size:
 		return nil, nil
 	}
 	return tlog.ProveTree(head.Size, from, reading(r))
@@ -112,6 +115,8 @@ func ProveGrowth(r Reader, head Head, from int64) ([]Hash, error) {
 // CheckGrowth checks that a log has only grown from old to head.
 func CheckGrowth(proof []Hash, head, old Head) error {
 	switch {
+	case old.Size < 0 || old.Size == 0 && old.Root != Empty() || head.Size == 0 && head.Root != Empty():
+		return fmt.Errorf("tlog: no tree of size 0 has a root other than %v", Empty())
 	case old.Size > head.Size:
 		return fmt.Errorf("tlog: the log shrank from %d to %d", old.Size, head.Size)
 	case old.Size == head.Size && old.Root != head.Root:

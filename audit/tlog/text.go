@@ -7,9 +7,9 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// SignNote signs lines of text that are no head: its first line says what they are, so that no
+// SignText signs lines of text that are no head: its first line says what they are, so that no
 // head can be shown in its place.
-func SignNote(text string, keys ...*Key) ([]byte, error) {
+func SignText(text string, keys ...*Key) ([]byte, error) {
 	signers := make([]note.Signer, len(keys))
 	for i, k := range keys {
 		signers[i] = k.signer
@@ -17,8 +17,8 @@ func SignNote(text string, keys ...*Key) ([]byte, error) {
 	return note.Sign(&note.Note{Text: text}, signers...)
 }
 
-// OpenNote verifies lines that SignNote has signed.
-func (v *Verifiers) OpenNote(signed []byte) (text string, err error) {
+// OpenText verifies lines that SignText has signed.
+func (v *Verifiers) OpenText(signed []byte) (text string, err error) {
 	n, err := note.Open(signed, v.known)
 	var invalid *note.InvalidSignatureError
 	switch {
