@@ -55,6 +55,10 @@ type Settings struct {
 	// ScrubEvery is how often the whole log is read again, spread over half of that time; 0 is
 	// never. Unit: duration. Default: "24h". Needs a restart.
 	ScrubEvery time.Duration `toml:"scrub_every"`
+	// Index says whether the process keeps an index over its logs, so that a search does not read
+	// them from end to end. It lies in audit-index of the state folder, may be deleted at any
+	// time, and is made again. Unit: true or false. Default: true. Needs a restart.
+	Index bool `toml:"index"`
 	// PersonalTags are FIX fields whose values are of persons, such as 1 (Account) and 448
 	// (PartyID): they are sealed under a key of the person, whose name is the value of the first
 	// of them that a message has, and `fire audit erase` destroys that key. What they say is
@@ -67,7 +71,7 @@ type Settings struct {
 
 // DefaultSettings is the [audit] table without keys.
 func DefaultSettings() Settings {
-	return Settings{Enabled: true, SegmentBytes: 64 << 20, Rings: 4, RingBytes: 4 << 20, Linger: 100 * time.Microsecond,
+	return Settings{Enabled: true, Index: true, SegmentBytes: 64 << 20, Rings: 4, RingBytes: 4 << 20, Linger: 100 * time.Microsecond,
 		KeepMessagesYears: 6, KeepClockYears: 5, KeepConnectionsYears: 3, CompressAfter: 24 * time.Hour, ScrubEvery: 24 * time.Hour, Clock: clock.Default()}
 }
 

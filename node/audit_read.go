@@ -65,16 +65,6 @@ func (a *auditLog) state() admin.AuditState {
 	return s
 }
 
-// desk answers for the logs of this process.
-func (l *local) desk() *inquiry.Desk {
-	return inquiry.New(func() (out []inquiry.Log) {
-		for _, a := range l.audits() {
-			out = append(out, a.log)
-		}
-		return out
-	}, nil)
-}
-
 // Audit answers what the owner asks. Who has asked what is an entry, and it is there before the
 // answer.
 func (l *local) Audit(ctx context.Context, what string, body []byte, by string) (any, error) {
@@ -105,6 +95,9 @@ func (l *local) answer(what string, body []byte, by string) (answer func(context
 	case "prove":
 		q, err := decoded[admin.AuditPlace](body)
 		return func(context.Context) (any, error) { return l.prove(q) }, fmt.Sprintf("%s %d", q.Log, q.Index), err
+	case "search":
+		q, err := decoded[admin.AuditSearch](body)
+		return func(ctx context.Context) (any, error) { return l.search(ctx, q) }, q.Query, err
 	case "policy":
 		return func(context.Context) (any, error) { return l.auditPolicy(), nil }, "", nil
 	case "day":

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"fire/audit/index"
 	"fire/node/admin"
 	"fire/node/agent"
 	"fire/node/config"
@@ -54,6 +55,7 @@ type devFloor struct {
 	programs []demo.Program
 	admin    *admin.Server
 	metrics  *metricsServer
+	index    *index.Index
 }
 
 func (d *devFloor) build(ctx context.Context) error {
@@ -80,7 +82,8 @@ func (d *devFloor) build(ctx context.Context) error {
 	base := newBase(d.o.Release, config.Roles(), d.started)
 	base.Node, base.Domain, base.Dev, base.Dir, base.MapURL = "dev", ownDomain.String(), true, d.dir, d.mapURL
 	base.MetricsURL = "http://" + d.metrics.ln.Addr().String() + "/metrics"
-	l := newLocal(base, d.hosts, d.ledger)
+	d.index = newAuditIndex(true, d.dir, logsOf(d.hosts, d.ledger), d.o.Log)
+	l := newLocal(base, d.hosts, d.ledger, d.index)
 	l.control = d.control
 	cfg := admin.Config{Socket: admin.DefaultSocket(admin.DevName), Readers: "everyone"}
 	d.admin, err = admin.Listen(ctx, cfg, witnessed{d.control, l}, d.control, l, d.o.Log)
@@ -160,7 +163,7 @@ func (d *devFloor) buildPrograms() error {
 
 // parts in the order of their start: the mesh, the programs, what watches them.
 func (d *devFloor) parts() []part {
-	parts := d.cluster.parts(devDrain)
+	parts := append(d.cluster.parts(devDrain), indexParts(d.index)...)
 	for i, p := range d.programs {
 		parts = append(parts, part{d.specs[i].Name, d.whenReady(d.specs[i], p.Run), stopGrace})
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"fire/audit/index"
 	"fire/node/admin"
 	"fire/node/control"
 	"fire/policy/pki"
@@ -20,13 +21,14 @@ type local struct {
 	base    admin.Info // what does not change
 	hosts   []*host
 	control *control.Control // nil without the role
+	index   *index.Index     // over its audit logs; nil: none
 	ledger  *auditLog        // where is recorded what is asked of this process; nil: nowhere
 	looked  looked
 }
 
 // newLocal answers for hosts, and for the control whose log is ledger, if there is one.
-func newLocal(base admin.Info, hosts []*host, ledger *auditLog) *local {
-	l := &local{base: base, hosts: hosts, ledger: ledger}
+func newLocal(base admin.Info, hosts []*host, ledger *auditLog, x *index.Index) *local {
+	l := &local{base: base, hosts: hosts, ledger: ledger, index: x}
 	if ledger == nil && len(hosts) > 0 {
 		l.ledger = hosts[0].audit
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"fire/audit/index"
 	"fire/node/admin"
 	"fire/node/config"
 	"fire/node/control"
@@ -57,6 +58,7 @@ type process struct {
 	mapURL  string
 	host    *host
 	admin   *admin.Server
+	index   *index.Index // over the audit logs; nil: none
 	metrics *metricsServer
 	closers []func() error
 }
@@ -214,7 +216,8 @@ func (p *process) local(hosts []*host) *local {
 	if p.metrics != nil {
 		base.MetricsURL = "http://" + p.metrics.ln.Addr().String() + "/metrics"
 	}
-	l := newLocal(base, hosts, p.ledger)
+	p.index = newAuditIndex(p.o.Config.Audit.Index, p.o.Config.Node.Dir, logsOf(hosts, p.ledger), p.o.Log)
+	l := newLocal(base, hosts, p.ledger, p.index)
 	if p.host != nil {
 		l.base.Domain = p.host.self.Domain.String()
 	}
@@ -235,6 +238,7 @@ func (p *process) parts() []part {
 	if p.host != nil {
 		parts = append(parts, p.host.parts(p.o.Config.Proxy.DrainTimeout)...)
 	}
+	parts = append(parts, indexParts(p.index)...)
 	parts = append(parts, part{"admin socket", p.admin.Run, stopGrace})
 	if p.metrics != nil {
 		parts = append(parts, part{"metrics", p.metrics.run, stopGrace})

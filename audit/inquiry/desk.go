@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"fire/audit/entry"
+	"fire/audit/index"
 	"fire/audit/order"
 	"fire/audit/tlog"
 	"fire/policy/reason"
@@ -28,14 +29,15 @@ type Desk struct {
 	logs func() []Log
 	// cosigned is the newest checkpoint of a log that its witnesses have signed, nil for none.
 	cosigned func(origin string) []byte
+	index    Index // nil: logs are read from end to end
 }
 
-// New makes one. Both functions may be called by many at once; cosigned may be nil.
-func New(logs func() []Log, cosigned func(origin string) []byte) *Desk {
+// New makes one. The functions may be called by many at once; cosigned and index may be nil.
+func New(logs func() []Log, cosigned func(origin string) []byte, index Index) *Desk {
 	if cosigned == nil {
 		cosigned = func(string) []byte { return nil }
 	}
-	return &Desk{logs, cosigned}
+	return &Desk{logs, cosigned, index}
 }
 
 // NodeOf is the host that a log's name speaks of.
@@ -69,6 +71,9 @@ func (d *Desk) Trace(ctx context.Context, q order.Query) (order.Result, error) {
 		q.To = math.MaxInt64
 	}
 	return order.Trace(q, func(keys []order.Key) (found []order.Found, err error) {
+		if d.index != nil {
+			return d.indexed(ctx, keys)
+		}
 		for _, l := range d.logs() {
 			f, err := look(ctx, l, keys)
 			if err != nil {
@@ -111,4 +116,16 @@ func Prove(l Log, cosigned []byte, index int64) ([]byte, error) {
 func AppendJSON(b []byte, origin string, index int64, v entry.View) []byte {
 	b = fmt.Appendf(b, `{"index":%d,"log":%q,"node":%q,`, index, origin, NodeOf(origin))
 	return append(v.AppendJSON(b), '}')
+}
+
+// Search finds entries by a query: with the index, or without one by reading.
+func (d *Desk) Search(ctx context.Context, q index.Query) (*index.Answer, error) {
+	if d.index != nil {
+		return d.index.Search(ctx, q)
+	}
+	var logs []index.Log
+	for _, l := range d.logs() {
+		logs = append(logs, l)
+	}
+	return index.Scan(ctx, logs, q)
 }

@@ -59,6 +59,21 @@ type AuditPage struct {
 	Next    map[string]int64  `json:"next"` // by log: what was not read yet begins there
 }
 
+// AuditSearch asks for entries by the text of a query (audit/index).
+type AuditSearch struct {
+	Query  string `json:"query"`
+	Cursor string `json:"cursor,omitempty"` // where an earlier answer has ended
+}
+
+// AuditFound is what a search has found.
+type AuditFound struct {
+	Entries  []json.RawMessage `json:"entries"`
+	More     bool              `json:"more"`
+	Cursor   string            `json:"cursor,omitempty"`
+	Complete bool              `json:"complete"` // of what was durable in every log when it was asked
+	Covered  []string          `json:"covered"`
+}
+
 // AuditTrace asks for one order's way.
 type AuditTrace struct {
 	ClOrdID string `json:"cl_ord_id"`

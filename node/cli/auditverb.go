@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"fire/audit/index"
 	"fire/node/admin"
 )
 
@@ -30,6 +31,17 @@ func auditVerb() *verb {
 					{"fire audit trace ORD-17 -o json", "for programs (fire.audit.trace/v1)"},
 				},
 				run: asking(auditTrace),
+			},
+			{
+				name: "search", brief: "find entries by what they say", args: "KEY=VALUE...", least: 1, most: 64,
+				about: index.HelpText(),
+				flags: askFlags(flag{name: "all", kind: kindBool, brief: "go on to the end instead of one page"}),
+				examples: []example{
+					{"fire audit search kind=refused since=1h", "who was refused"},
+					{"fire audit search symbol=ACME service=strategy-a limit=20 -o json", "for programs (fire.audit.found/v1)"},
+					{"fire audit search actor='uid 0' kind=admin --all", "all that an operator did"},
+				},
+				run: asking(auditSearch),
 			},
 			{
 				name: "tail", brief: "print the newest entries", most: 0,
@@ -230,6 +242,51 @@ func auditTail(ctx context.Context, c *call, a *admin.Client) error {
 			return nil
 		}
 	}
+}
+
+func auditSearch(ctx context.Context, c *call, a *admin.Client) error {
+	q := admin.AuditSearch{Query: query(c.args)}
+	all := admin.AuditFound{Complete: true}
+	for {
+		page, err := admin.AskAudit[admin.AuditFound](ctx, a, "search", q)
+		if err != nil {
+			return err
+		}
+		all.Entries = append(all.Entries, page.Entries...)
+		all.More, all.Cursor, all.Covered = page.More, page.Cursor, page.Covered
+		all.Complete = all.Complete && page.Complete
+		if !page.More || !c.bool("all") {
+			break
+		}
+		q.Cursor = page.Cursor
+	}
+	var err error
+	if c.string("output") == "json" {
+		err = c.json(envelope{"fire.audit.found/v1", all})
+	} else {
+		err = printList(c, "fire.audit.entry/v1", all.Entries, auditEntryColumns(), "nothing is found")
+	}
+	if !all.Complete {
+		for _, line := range all.Covered {
+			c.say("%s", line)
+		}
+	}
+	if all.More {
+		c.say("there may be more: add --all, or cursor=%s", all.Cursor)
+	}
+	return err
+}
+
+// query is the text of a query of arguments that a shell has taken the quotes of.
+func query(args []string) string {
+	terms := make([]string, len(args))
+	for i, arg := range args {
+		terms[i] = arg
+		if key, value, ok := strings.Cut(arg, "="); ok && strings.ContainsAny(value, " \t\"") {
+			terms[i] = key + "=" + strconv.Quote(value)
+		}
+	}
+	return strings.Join(terms, " ")
 }
 
 func auditPolicy(ctx context.Context, c *call, a *admin.Client) error {
