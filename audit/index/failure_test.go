@@ -172,7 +172,7 @@ func TestHalfAFolderIsMadeAgain(t *testing.T) {
 		"a table is missing":      func(t *testing.T, db string) { remove(t, db, ".sst") },
 		"the manifest is missing": func(t *testing.T, db string) { remove(t, db, "MANIFEST") },
 		"the format is newer": func(t *testing.T, db string) {
-			write(t, filepath.Join(db, "../FORMAT"), "fire audit index, format 2\n")
+			write(t, filepath.Join(db, "../FORMAT"), "fire audit index, format 3\n")
 		},
 		"the format is missing":    func(t *testing.T, db string) { remove(t, filepath.Dir(db), "FORMAT") },
 		"it is no index at all":    func(t *testing.T, db string) { write(t, filepath.Join(db, "MANIFEST"), "hello") },

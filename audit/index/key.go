@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"fire/audit/entry"
@@ -52,6 +53,7 @@ const (
 	asText form = iota + 1
 	asHex
 	asReason
+	asNumber
 )
 
 // ids are fields of which a value stands in few entries: a key for each.
@@ -60,11 +62,13 @@ var (
 	ids = map[entry.Tag]form{
 		entry.ClOrdID: asText, entry.OrigID: asText, entry.OrderID: asText, entry.ExecID: asText,
 		entry.Trace: asHex, entry.Digest: asHex, entry.DigestOut: asHex,
+		entry.SeqNum: asNumber, // of a session: some messages a day have the same one
+		entry.Marks:  asNumber, // few messages have any
 	}
 	lists = map[entry.Tag]form{
 		entry.Flow: asHex, entry.Service: asText, entry.Peer: asText, entry.Principal: asText, entry.Channel: asText,
 		entry.Rule: asText, entry.Reason: asReason, entry.Sender: asText, entry.Target: asText, entry.Symbol: asText,
-		entry.Actor: asText, entry.Subject: asHex,
+		entry.Actor: asText, entry.Subject: asHex, entry.MsgType: asText,
 	}
 )
 
@@ -114,6 +118,12 @@ func valueOf(t entry.Tag, text string) ([]byte, error) {
 			return nil, fmt.Errorf("%v=%q is no reason code%s", t, text, meant(text, reasons()))
 		}
 		return numberBytes(uint64(c)), nil
+	case asNumber:
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil || n == 0 {
+			return nil, fmt.Errorf("%v=%q: want a number from 1 on", t, text)
+		}
+		return numberBytes(n), nil
 	}
 	return []byte(text), nil
 }

@@ -20,7 +20,7 @@ import (
 
 // formatText is what the file FORMAT of the folder says. Any other is thrown away: an index is
 // made again sooner than it is converted.
-const formatText = "fire audit index, format 1\n"
+const formatText = "fire audit index, format 2\n"
 
 const (
 	memtableBytes   = 8 << 20

@@ -30,10 +30,8 @@ func (d *Desk) indexed(ctx context.Context, keys []order.Key) ([]order.Found, er
 		m := matchesOf(k)
 		switch k.By {
 		case order.BySession, order.ByNumber, order.ByFlow:
-			for _, match := range m {
-				if err := f.search(ctx, nil, index.Query{Match: match, From: k.From, To: bounded(k.To)}); err != nil {
-					return nil, err
-				}
+			if err := f.about(ctx, k, m); err != nil {
+				return nil, err
 			}
 			continue
 		}
@@ -79,14 +77,45 @@ func matchesOf(k order.Key) [][]index.Match {
 	case order.ByNumber:
 		return [][]index.Match{{one(entry.Sender, k.Value), one(entry.Target, k.Other), one(entry.SeqNum, fmt.Sprint(k.Seq))}}
 	case order.BySession:
-		return [][]index.Match{{one(entry.Sender, k.Value), one(entry.Target, k.Other), one(entry.MsgType, "A")},
-			{one(entry.Sender, k.Other), one(entry.Target, k.Value), one(entry.MsgType, "A")},
-			{one(entry.Sender, k.Value), one(entry.Target, k.Other), one(entry.MsgType, "4")},
-			{one(entry.Sender, k.Other), one(entry.Target, k.Value), one(entry.MsgType, "4")}}
+		return [][]index.Match{{one(entry.Sender, k.Value), one(entry.Target, k.Other)}, {one(entry.Sender, k.Other), one(entry.Target, k.Value)}}
 	case order.ByFlow:
 		return [][]index.Match{{one(entry.Flow, hex.EncodeToString([]byte(k.Value)))}}
 	}
 	return nil
+}
+
+// about searches for what a key of a session, a number or a flow asks for: of a session and a flow
+// only what is marked, and a flow's gaps.
+func (f *finding) about(ctx context.Context, k order.Key, matches [][]index.Match) error {
+	for _, match := range matches {
+		q := index.Query{Match: match, From: k.From, To: bounded(k.To)}
+		if k.By == order.ByFlow {
+			gaps := q
+			gaps.Kinds = []entry.Kind{entry.Gap}
+			if err := f.search(ctx, nil, gaps); err != nil {
+				return err
+			}
+		}
+		var marked []index.Match
+		if k.By != order.ByNumber {
+			marked = marks()
+		}
+		if err := f.search(ctx, marked, q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// marks are all values of entry.Marks that a session or a flow is asked for.
+func marks() (out []index.Match) {
+	const all = entry.MarkPossDup | entry.MarkPossResend | entry.MarkGapFill | entry.MarkReset | entry.MarkGarbled
+	for m := 1; m <= all; m++ {
+		if m&(entry.MarkGapFill|entry.MarkReset|entry.MarkGarbled) != 0 {
+			out = append(out, index.Match{Tag: entry.Marks, Value: fmt.Sprint(m)})
+		}
+	}
+	return out
 }
 
 type place struct {
