@@ -47,6 +47,7 @@ var floors = map[string]struct {
 	"transport/transporttest": {3, "the conformance suite of every transport"},
 	"audit/inquiry":           {5, "questions to audit logs: one order's way, proofs"},
 	"transport/channel":       {4, "a program's ends of a direct path; the attach protocol"},
+	"audit/witness":           {4, "cosigning other logs' heads, and having one's own cosigned"},
 	"node/admin":              {4, "the unix-socket API and metrics"},
 	"twin/web":                {4, "the live map"},
 	"node/catalog":            {5, "the mesh as one signed value; leases with epochs"},
