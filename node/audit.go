@@ -42,6 +42,7 @@ type auditLog struct {
 	events  *auditEvents
 	keeper  *audit.Keeper
 	clock   *clock.Clock
+	cosign  *cosigning                   // nil: nobody is asked to
 	seen    atomic.Pointer[catalog.View] // in force
 	ran     atomic.Bool
 }
@@ -215,8 +216,12 @@ func (a *auditLog) parts(host string) []part {
 	if a == nil {
 		return nil
 	}
-	return []part{{host + " audit log", a.run, stopGrace},
+	parts := []part{{host + " audit log", a.run, stopGrace},
 		{host + " audit keeper", a.keeper.Run, stopGrace}, {host + " clock", a.clock.Run, stopGrace}}
+	if a.cosign != nil {
+		parts = append(parts, part{host + " audit cosigning", a.cosign.run, stopGrace})
+	}
+	return parts
 }
 
 // run writes the log until ctx ends.

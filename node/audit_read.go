@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"fire/audit/entry"
@@ -49,6 +50,7 @@ func (a *auditLog) state() admin.AuditState {
 	if st.Captured > st.Durable {
 		s.Lag = st.Captured - st.Durable
 	}
+	s.Witness, s.Cosigned, s.WitnessProblem = a.cosign.status()
 	scrubs := a.keeper.Scrubs()
 	if at := scrubs.Good.Load(); at != 0 {
 		s.ScrubbedAt = time.Unix(0, at).UTC()
@@ -94,12 +96,13 @@ func (l *local) answer(what string, body []byte, by string) (answer func(context
 		}, q.ClOrdID, err
 	case "prove":
 		q, err := decoded[admin.AuditPlace](body)
-		return func(context.Context) (any, error) { return l.prove(q) }, fmt.Sprintf("%s %d", q.Log, q.Index), err
+		return func(ctx context.Context) (any, error) { return l.prove(ctx, q) }, fmt.Sprintf("%s %d", q.Log, q.Index), err
 	case "search":
 		q, err := decoded[admin.AuditSearch](body)
 		return func(ctx context.Context) (any, error) { return l.search(ctx, q) }, q.Query, err
 	case "policy":
-		return func(context.Context) (any, error) { return l.auditPolicy(), nil }, "", nil
+		q, err := decoded[admin.AuditTrust](body)
+		return func(context.Context) (any, error) { return l.trust(q) }, q.Node, err
 	case "day":
 		q, err := decoded[admin.AuditDay](body)
 		return func(ctx context.Context) (any, error) { return l.clockDay(ctx, q) }, q.Day, err
@@ -188,12 +191,12 @@ func (l *local) entries(ctx context.Context, q admin.AuditEntries) (*admin.Audit
 	return page, nil
 }
 
-func (l *local) prove(q admin.AuditPlace) (*admin.AuditProof, error) {
+func (l *local) prove(ctx context.Context, q admin.AuditPlace) (*admin.AuditProof, error) {
 	for _, a := range l.audits() {
 		if origin := a.log.Origin(); q.Log != origin && q.Log != inquiry.NodeOf(origin) {
 			continue
 		}
-		proof, err := inquiry.Prove(a.log, nil, q.Index)
+		proof, err := inquiry.Prove(a.log, a.cosignedFor(ctx, q.Index), q.Index)
 		if err != nil {
 			return nil, err
 		}
@@ -210,13 +213,60 @@ func (l *local) prove(q admin.AuditPlace) (*admin.AuditProof, error) {
 	return nil, reason.New(reason.NoSuchNode, "no audit log of %q is here", q.Log)
 }
 
-// auditPolicy trusts the logs of this process.
-func (l *local) auditPolicy() admin.AuditPolicy {
-	text := ""
+// cosignWithin is how long a proof waits for a cosigned head that covers its entry.
+const cosignWithin = 3 * time.Second
+
+// cosignedFor is a checkpoint that the witness has cosigned and that covers an entry, nil where there
+// is none within a while.
+func (a *auditLog) cosignedFor(ctx context.Context, index int64) []byte {
+	ctx, cancel := context.WithTimeout(ctx, cosignWithin)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		head, note := a.cosign.cosigned()
+		if head.Size > index {
+			return note
+		}
+		if key, _, problem := a.cosign.status(); key == "" || problem != "" {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// trust is the policy of this process's logs: their keys, and the witnesses whose cosignatures are
+// looked at, or wanted.
+func (l *local) trust(q admin.AuditTrust) (admin.AuditPolicy, error) {
+	text, names, seen := "", []string{}, map[string]bool{}
 	for _, a := range l.audits() {
+		if q.Node != "" && q.Node != a.node() && q.Node != a.log.Origin() {
+			continue
+		}
 		for _, k := range a.keys.Load().Known {
 			text += "log " + k + "\n"
 		}
+		key, _, _ := a.cosign.status()
+		if key == "" && q.Witness {
+			return admin.AuditPolicy{}, reason.New(reason.NoSuchNode, "nobody cosigns the log of %s; name others with --node", a.node())
+		}
+		if key != "" && !seen[key] {
+			seen[key] = true
+			names = append(names, fmt.Sprintf("witness-%d", len(names)+1))
+			text += "witness " + names[len(names)-1] + " " + key + "\n"
+		}
 	}
-	return admin.AuditPolicy{Policy: text + "quorum none\n"}
+	switch {
+	case text == "":
+		return admin.AuditPolicy{}, reason.New(reason.NoSuchNode, "no audit log of %q is here", q.Node)
+	case q.Witness:
+		text += "group witnesses any " + strings.Join(names, " ") + "\nquorum witnesses\n"
+	default:
+		text += "quorum none\n"
+	}
+	return admin.AuditPolicy{Policy: text}, nil
 }

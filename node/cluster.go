@@ -47,6 +47,7 @@ type cluster struct {
 	socket  *socket // control's
 	control *control.Control
 	ledger  *auditLog // the control's
+	witness *auditWitness
 	mapURL  string
 	hosts   []*host
 	closers []func() error
@@ -94,7 +95,11 @@ func (c *cluster) buildControl(web string) error {
 		return err
 	}
 	c.closers = append(c.closers, c.ledger.close)
-	c.control, err = newControl(cfg, &conf, c.socket, c.release, filepath.Join(c.dir, "control"), c.log)
+	if c.witness, err = openAuditWitness(filepath.Join(c.dir, "control"), ownDomain, c.ledger, c.log); err != nil {
+		return err
+	}
+	c.closers = append(c.closers, c.witness.close)
+	c.control, err = newControl(cfg, &conf, c.socket, c.release, filepath.Join(c.dir, "control"), c.witness, c.log)
 	if err != nil {
 		return err
 	}
@@ -141,7 +146,7 @@ func (c *cluster) add(ctx context.Context, conf *config.Config) error {
 
 // parts in the order of their start.
 func (c *cluster) parts(drain time.Duration) []part {
-	parts := append([]part{{"control socket", c.socket.run, stopGrace}}, c.ledger.parts("control")...)
+	parts := append([]part{{"control socket", c.socket.run, stopGrace}}, append([]part{c.witness.part()}, c.ledger.parts("control")...)...)
 	parts = append(parts, part{"control", c.control.Run, stopGrace})
 	for _, h := range c.hosts {
 		parts = append(parts, part{h.self.Name + " socket", h.socket.run, stopGrace})

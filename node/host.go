@@ -72,6 +72,9 @@ func newHost(o hostOptions, s *socket) (*host, error) {
 	if h.audit, err = openAudit(o.conf.Audit, o.conf.Node.Dir, auditOrigin(h.self.Domain, h.self.Name), o.log); err != nil {
 		return nil, err
 	}
+	if h.audit != nil {
+		h.audit.cosign = &cosigning{log: h.audit, agent: h.agent, file: filepath.Join(o.conf.Node.Dir, "audit-cosigned")}
+	}
 	h.agent.Watch(h.audit.follow)
 	if slices.Contains(o.roles, config.RoleDirect) {
 		if h.direct, err = newDirectNode(o, s, h.agent, h.self, h.audit); err != nil {

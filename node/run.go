@@ -55,6 +55,7 @@ type process struct {
 	socket  *socket
 	control *control.Control
 	ledger  *auditLog // the control's; nil without the role
+	witness *auditWitness
 	mapURL  string
 	host    *host
 	admin   *admin.Server
@@ -119,7 +120,11 @@ func (p *process) buildControl() error {
 		return err
 	}
 	p.closers = append(p.closers, p.ledger.close)
-	p.control, err = newControl(cfg, conf, p.socket, p.o.Release, filepath.Join(conf.Node.Dir, "control"), p.o.Log)
+	if p.witness, err = openAuditWitness(filepath.Join(conf.Node.Dir, "control"), conf.Mesh.Domain(), p.ledger, p.o.Log); err != nil {
+		return err
+	}
+	p.closers = append(p.closers, p.witness.close)
+	p.control, err = newControl(cfg, conf, p.socket, p.o.Release, filepath.Join(conf.Node.Dir, "control"), p.witness, p.o.Log)
 	if err != nil {
 		return err
 	}
@@ -135,14 +140,14 @@ func (p *process) buildControl() error {
 }
 
 // newControl makes the control role and lets the socket serve it.
-func newControl(cfg control.Config, conf *config.Config, s *socket, release, dir string, log *slog.Logger) (*control.Control, error) {
+func newControl(cfg control.Config, conf *config.Config, s *socket, release, dir string, w *auditWitness, log *slog.Logger) (*control.Control, error) {
 	// The role's TLS configuration exists only with the role, and the socket's route
 	// must exist before it: the route asks through this variable, once it listens.
 	var c *control.Control
 	sessions := s.serve(control.Protocols(), func(alpn []string) *tls.Config { return c.TLS(alpn) })
 	c, err := control.New(cfg, control.Deps{
 		Domain: conf.Mesh.Domain(), Name: conf.Node.Name, Dir: dir, Release: release, Log: log,
-		Twin: conf.Twin, Web: conf.Web, Sessions: sessions,
+		Twin: conf.Twin, Web: conf.Web, Sessions: sessions, Witness: w.cosign,
 	})
 	return c, err
 }
@@ -232,7 +237,7 @@ func (p *process) local(hosts []*host) *local {
 func (p *process) parts() []part {
 	parts := []part{{"mesh socket", p.socket.run, stopGrace}}
 	if p.control != nil {
-		parts = append(parts, p.ledger.parts("control")...)
+		parts = append(append(parts, p.witness.part()), p.ledger.parts("control")...)
 		parts = append(parts, part{"control", p.control.Run, stopGrace})
 	}
 	if p.host != nil {

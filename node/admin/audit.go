@@ -37,6 +37,10 @@ type AuditState struct {
 	Segments  int       `json:"segments"`
 	DiskBytes int64     `json:"disk_bytes"`
 
+	Witness        string `json:"witness,omitempty"` // public key of who cosigns the log's heads
+	Cosigned       int64  `json:"cosigned"`          // entries of the newest head that it has
+	WitnessProblem string `json:"witness_problem,omitempty"`
+
 	ScrubbedAt      time.Time `json:"last_full_verify"` // when the whole log was last read again and found good
 	ScrubsBad       uint64    `json:"verify_failures"`
 	ScrubFault      string    `json:"verify_fault,omitempty"`
@@ -153,6 +157,12 @@ type AuditKeys struct {
 	Node    string   `json:"node"`
 	Signing []string `json:"signing"` // public halves
 	Known   []string `json:"known"`
+}
+
+// AuditTrust asks for a policy.
+type AuditTrust struct {
+	Node    string `json:"node,omitempty"` // of one log; "": of all
+	Witness bool   `json:"witness"`        // a head must be cosigned, too
 }
 
 // AuditPolicy is the trust policy of this process's logs.

@@ -183,3 +183,19 @@ func (a *Agent) Ask(ctx context.Context, path string, q url.Values) (status int,
 	}
 	return answer.Inspect.Status, answer.Inspect.Body, nil
 }
+
+// Witness has control cosign a head of this host's audit log.
+func (a *Agent) Witness(ctx context.Context, r catalog.WitnessRequest) (*catalog.WitnessAnswer, error) {
+	l := a.live.Load()
+	if l == nil {
+		return nil, errUnlinked()
+	}
+	answer, err := l.ask(ctx, catalog.Request{Witness: &r})
+	if err != nil {
+		return nil, err
+	}
+	if answer.Witness == nil {
+		return nil, reason.New(reason.FrameMalformed, "control answered a head with something else")
+	}
+	return answer.Witness, nil
+}

@@ -32,6 +32,8 @@ const (
 	RolesMax    = 8
 	AddrBytes   = 256
 	InspectBody = 64 << 10
+	WitnessBody = 64 << 10
+	WitnessKeys = 32
 )
 
 // A watch stream is one bidirectional stream per node session. The node opens it
@@ -213,6 +215,22 @@ type Opening struct {
 type Request struct {
 	Issue   *IssueRequest   `json:"issue,omitempty"`
 	Inspect *InspectRequest `json:"inspect,omitempty"`
+	Witness *WitnessRequest `json:"witness,omitempty"`
+}
+
+// WitnessRequest asks control to cosign a head of the node's audit log, and with no Body for the key
+// by which it would.
+type WitnessRequest struct {
+	Keys []string `json:"keys"`           // public, of the node's log
+	Body []byte   `json:"body,omitempty"` // of a C2SP tlog-witness add-checkpoint
+}
+
+// WitnessAnswer is what a witness says over HTTP.
+type WitnessAnswer struct {
+	Key    string `json:"key"` // public, of the witness
+	Status int    `json:"status,omitempty"`
+	Type   string `json:"type,omitempty"`
+	Body   []byte `json:"body,omitempty"`
 }
 
 // IssueRequest asks for a certificate. The names inside the CSR are ignored.
@@ -233,6 +251,7 @@ type InspectRequest struct {
 type Answer struct {
 	Issue   *IssueAnswer   `json:"issue,omitempty"`
 	Inspect *InspectAnswer `json:"inspect,omitempty"`
+	Witness *WitnessAnswer `json:"witness,omitempty"`
 	Refuse  *Refuse        `json:"refuse,omitempty"`
 }
 

@@ -43,12 +43,14 @@ func (m *NodeMessage) Check() error {
 
 // Check refuses a first message that is not exactly one of its kinds.
 func (o *Opening) Check() error {
-	set := count(o.Hello != nil, o.Issue != nil, o.Inspect != nil)
+	set := count(o.Hello != nil, o.Issue != nil, o.Inspect != nil, o.Witness != nil)
 	switch {
 	case set != 1:
-		return malformed("a stream opens with %d of hello, issue and inspect, want exactly one", set)
+		return malformed("a stream opens with %d of hello, issue, inspect and witness, want exactly one", set)
 	case o.Hello != nil:
 		return o.Hello.check()
+	case o.Witness != nil && (len(o.Witness.Body) > WitnessBody || len(o.Witness.Keys) > WitnessKeys):
+		return reason.New(reason.FrameOversized, "a head to be cosigned has %d bytes and %d keys, the limits are %d and %d", len(o.Witness.Body), len(o.Witness.Keys), WitnessBody, WitnessKeys)
 	case o.Inspect != nil && len(o.Inspect.Body) > InspectBody:
 		return reason.New(reason.FrameOversized, "inspect body of %d bytes, the limit is %d", len(o.Inspect.Body), InspectBody)
 	}

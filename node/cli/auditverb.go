@@ -84,9 +84,13 @@ func auditVerb() *verb {
 			},
 			{
 				name: "policy", brief: "print the policy that trusts the logs of this process",
-				flags:    askFlags(),
-				examples: []example{{"fire audit policy > floor.policy", "for check and verify elsewhere"}},
-				run:      asking(auditPolicy),
+				about: `The public keys of the logs, and of the witnesses that cosign their heads (C2SP tlog-policy). With --witness a head counts only when a witness has cosigned it, too: then a host cannot show somebody another past than everybody else, even with the log's own key.`,
+				flags: askFlags(node, flag{name: "witness", kind: kindBool, brief: "want a witness's cosignature"}),
+				examples: []example{
+					{"fire audit policy > floor.policy", "for check and verify elsewhere"},
+					{"fire audit policy --node host-a --witness > host-a.policy", "of one log, cosigned"},
+				},
+				run: asking(auditPolicy),
 			},
 			{
 				name: "verify", brief: "read a whole log again: every hash, root and signature", args: "[DIR]", most: 1,
@@ -118,6 +122,15 @@ func auditStat(ctx context.Context, c *call, a *admin.Client) error {
 				return "-"
 			}
 			return time.Since(s.HeadAt).Round(time.Millisecond).String() + " ago"
+		}},
+		{head: "COSIGNED", right: true, cell: func(s state) string {
+			switch {
+			case s.WitnessProblem != "":
+				return "no: " + s.WitnessProblem
+			case s.Witness == "":
+				return "-"
+			}
+			return strconv.FormatInt(s.Cosigned, 10)
 		}},
 		{head: "LAG", right: true, cell: func(s state) string { return showCount(s.Lag) }},
 		{head: "UNENTERED", right: true, cell: func(s state) string { return showCount(s.Unentered) }},
@@ -290,7 +303,7 @@ func query(args []string) string {
 }
 
 func auditPolicy(ctx context.Context, c *call, a *admin.Client) error {
-	p, err := admin.AskAudit[admin.AuditPolicy](ctx, a, "policy", struct{}{})
+	p, err := admin.AskAudit[admin.AuditPolicy](ctx, a, "policy", admin.AuditTrust{Node: c.string("node"), Witness: c.bool("witness")})
 	if err != nil {
 		return err
 	}

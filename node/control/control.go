@@ -41,6 +41,10 @@ type Deps struct {
 	Sessions <-chan transport.Session
 
 	Disk Disk // nil: files in Dir
+
+	// Witness cosigns heads of the audit log of a node. Several goroutines call it; it may wait
+	// for the disk. nil: this control is no witness.
+	Witness func(ctx context.Context, node string, r *catalog.WitnessRequest) (*catalog.WitnessAnswer, error)
 }
 
 // Control is the control role of one region.

@@ -326,6 +326,8 @@ func (n *nodeServer) answer(ctx context.Context, stream transport.Stream, r *cat
 			a.Refuse = catalog.Refused(err, reason.NotPermitted)
 		}
 		a.Issue = issued
+	} else if r.Witness != nil {
+		a = n.witness(ctx, r.Witness)
 	} else {
 		a = n.c.inspect(ctx, r.Inspect)
 	}
@@ -335,6 +337,18 @@ func (n *nodeServer) answer(ctx context.Context, stream transport.Stream, r *cat
 		return
 	}
 	stream.CloseWrite()
+}
+
+// witness lets the node's audit log be cosigned. Whose it is says the session's certificate.
+func (n *nodeServer) witness(ctx context.Context, r *catalog.WitnessRequest) catalog.Answer {
+	if n.c.deps.Witness == nil {
+		return catalog.Answer{Refuse: &catalog.Refuse{Code: reason.NotPermitted, Detail: "this control keeps no audit log, and cosigns none"}}
+	}
+	a, err := n.c.deps.Witness(ctx, n.node, r)
+	if err != nil {
+		return catalog.Answer{Refuse: catalog.Refused(err, reason.NotPermitted)}
+	}
+	return catalog.Answer{Witness: a}
 }
 
 // inspect answers what node/admin answers on a control host. Nodes read; nothing
