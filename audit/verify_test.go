@@ -124,8 +124,8 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(1, 2))
 	flips := 10000
-	if testing.Short() {
-		flips = 1000
+	if testing.Short() || raceOn {
+		flips = 500
 	}
 	for range flips {
 		n := names[r.IntN(len(names))]
