@@ -429,6 +429,9 @@ var errNoRoom = errors.New("the disk is nearly full")
 // through mapped memory.
 func (x *Index) room() error {
 	free, err := x.deps.Free(x.deps.Dir)
+	if err != nil && x.store != nil && x.store.gone() {
+		return errGone
+	}
 	if err != nil {
 		return err
 	}
