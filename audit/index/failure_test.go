@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -447,4 +448,27 @@ func TestAStoreClosesBehindItsReaders(t *testing.T) {
 	if a, err := x.Search(t.Context(), Query{}); err != nil || len(a.Hits) != 100 {
 		t.Error("a search after Run:", err)
 	}
+}
+
+// TestASearchThatComesUponNonsenseHasTheIndexMadeAgain and is answered without it.
+func TestASearchThatComesUponNonsenseHasTheIndexMadeAgain(t *testing.T) {
+	l := newLog("eu.floor/audit/a", newFloor(14), tailMax+500)
+	x := start(t, Deps{Dir: t.TempDir(), Logs: listed(l), Check: time.Hour})
+	x.caughtUp()
+	s, _ := x.held()
+	txn := s.db.NewTransactionAt(math.MaxUint64, true)
+	if err := txn.Set(appendList(nil, 0, entry.Symbol, hashOf([]byte("SYM7")), 0), []byte{listGaps, 0}); err != nil {
+		t.Fatal(err)
+	}
+	if err := txn.CommitAt(1<<40, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.release()
+	a, err := x.Search(t.Context(), Query{Match: []Match{{entry.Symbol, "SYM7"}}})
+	if err != nil || a.Complete() || len(a.Hits) != 0 {
+		t.Errorf("%v: %v with %d hits", err, a.Covered, len(a.Hits))
+	}
+	x.until("it is made again", func() bool { return x.Stats().Rebuilds == 1 })
+	x.caughtUp()
+	x.right(l)
 }
