@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"testing"
@@ -89,8 +90,12 @@ func BenchmarkIndex(b *testing.B) {
 	deps := Deps{Dir: dir, Logs: func() []Log { return []Log{l} }, Check: time.Second}
 	began := time.Now()
 	x := start(b, deps)
+	var heap, all uint64
 	for x.States()[0].Lag() > 0 {
-		time.Sleep(time.Millisecond)
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		heap, all = max(heap, m.HeapInuse), max(all, m.Sys)
+		time.Sleep(20 * time.Millisecond)
 	}
 	took := time.Since(began)
 	x.stop()
@@ -105,6 +110,10 @@ func BenchmarkIndex(b *testing.B) {
 	}
 	b.Logf("%d entries: %.0f entries/s (%.0f without making them; closed after %v), reopened and verified in %v",
 		n, float64(n)/took.Seconds(), float64(n)/(took-making).Seconds(), closed.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+	runtime.GC()
+	var idle runtime.MemStats
+	runtime.ReadMemStats(&idle)
+	b.Logf("heap at most %d MiB, of the system at most %d MiB; %d MiB while there is nothing to do", heap>>20, all>>20, idle.HeapAlloc>>20)
 	var disk int64
 	files, _ := filepath.Glob(filepath.Join(dir, "db", "*.sst"))
 	for _, f := range files {

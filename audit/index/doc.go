@@ -12,8 +12,9 @@
 //
 // # What is kept
 //
-// A block is 4,096 entries in a row, a shard 1,024 blocks; all keys of a shard lie together, so
-// new entries touch new tables, and pruned shards go as a range. In a shard:
+// A block is 4,096 entries in a row, a shard 256 blocks, a million entries; all keys of a shard lie
+// together, so new entries touch new tables, and pruned shards go as a range. A search looks into
+// each shard that its window leaves, some 10 µs for each field. In a shard:
 //
 //   - an id (cl_ord_id, orig_cl_ord_id, order_id, exec_id, trace_id, digest, digest_out): one key
 //     of 16 bytes for each entry that has it, with nothing in it;
@@ -55,10 +56,12 @@
 //
 // # Limits
 //
-// 4,096 logs, 2^46 entries each; what was known of a log that is gone stays until the folder is
-// deleted. A query has 32 fields, 512 alternatives, an answer 10,000 entries or 32 MiB. Memory is
-// some 60 MiB for Badger (memtable 8 MiB, one that is written, cache 16 MiB, tables that are
-// merged) and 16 bytes for 4,096 entries. A lag of one log is worked off a block at a time in turn
+// 4,096 logs, 2^44 entries each; what was known of a log that is gone stays until the folder is
+// deleted. A query has 32 fields, 512 alternatives, an answer 10,000 entries or 32 MiB. Memory
+// is 15 to 50 MiB while a log is followed (up to three memtables of 10 MiB, cache 8 MiB, 16 bytes
+// for 4,096 entries), and up to 350 MiB of heap while much is indexed at full speed, most of it
+// tables that Badger merges; with a limit for the process (GOMEMLIMIT) of 200 MiB it is 190.
+// A lag of one log is worked off a block at a time in turn
 // with the others. An entry of a form that this version does not know is found by nothing.
 //
 // Badger writes through mapped memory: on a full disk the kernel would end the process (SIGBUS), so

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -19,6 +20,8 @@ import (
 	"time"
 
 	"fire/audit/entry"
+
+	"golang.org/x/sys/unix"
 )
 
 // probes are queries of every way to look: by id, by lists, by both, by time alone.
@@ -382,4 +385,90 @@ func TestALogThatCannotBeReadHoldsUpNoOther(t *testing.T) {
 	a.mu.Unlock()
 	x.caughtUp()
 	x.right(a, b)
+}
+
+// TestARealFullDiskIsSurvived fills a small file system around an index at work.
+func TestARealFullDiskIsSurvived(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=96m"); err != nil {
+		t.Skip("no file system of its own can be mounted:", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	f := newFloor(12)
+	l := newLog("eu.floor/audit/a", f, 3000)
+	x := start(t, Deps{Dir: filepath.Join(dir, "index"), Logs: listed(l), Reserve: 40 << 20})
+	x.caughtUp()
+	ballast := filepath.Join(dir, "ballast")
+	write(t, ballast, strings.Repeat("x", 60<<20))
+	l.append(f.entries(20_000)...)
+	x.until("it says that it stopped", func() bool { return strings.Contains(x.Stats().Stopped, "nearly full") })
+	x.stop() // it closes with what is left
+	x = start(t, Deps{Dir: filepath.Join(dir, "index"), Logs: listed(l), Reserve: 40 << 20})
+	x.until("it does not begin", func() bool { return strings.Contains(x.Stats().Stopped, "nearly full") })
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	x.caughtUp()
+	x.right(l)
+	if s := x.Stats(); s.Rebuilds != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestAStoreClosesBehindItsReaders: what they read is mapped, and gone with the last of them.
+func TestAStoreClosesBehindItsReaders(t *testing.T) {
+	x := start(t, Deps{Dir: t.TempDir(), Logs: listed(newLog("eu.floor/audit/a", newFloor(13), 100))})
+	x.caughtUp()
+	s, _ := x.held()
+	closed := make(chan struct{})
+	go func() { x.stop(); close(closed) }()
+	for !s.closing.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := s.logs(); err != nil || s.db.IsClosed() {
+		t.Error("it closed under a reader", err)
+	}
+	if s.hold() {
+		t.Error("a reader came in after it began to close")
+	}
+	select {
+	case <-closed:
+		t.Error("Run ended before the reader")
+	case <-time.After(20 * time.Millisecond):
+	}
+	s.release()
+	<-closed
+	if !s.db.IsClosed() {
+		t.Error("it is open")
+	}
+	if a, err := x.Search(t.Context(), Query{}); err != nil || len(a.Hits) != 100 {
+		t.Error("a search after Run:", err)
+	}
+}
+
+// TestASearchThatComesUponNonsenseHasTheIndexMadeAgain and is answered without it.
+func TestASearchThatComesUponNonsenseHasTheIndexMadeAgain(t *testing.T) {
+	l := newLog("eu.floor/audit/a", newFloor(14), tailMax+500)
+	x := start(t, Deps{Dir: t.TempDir(), Logs: listed(l), Check: time.Hour})
+	x.caughtUp()
+	s, _ := x.held()
+	txn := s.db.NewTransactionAt(math.MaxUint64, true)
+	if err := txn.Set(appendList(nil, 0, entry.Symbol, hashOf([]byte("SYM7")), 0), []byte{listGaps, 0}); err != nil {
+		t.Fatal(err)
+	}
+	if err := txn.CommitAt(1<<40, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.release()
+	a, err := x.Search(t.Context(), Query{Match: []Match{{entry.Symbol, "SYM7"}}})
+	if err != nil || a.Complete() || len(a.Hits) != 0 {
+		t.Errorf("%v: %v with %d hits", err, a.Covered, len(a.Hits))
+	}
+	x.until("it is made again", func() bool { return x.Stats().Rebuilds == 1 })
+	x.caughtUp()
+	x.right(l)
 }

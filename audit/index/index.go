@@ -48,11 +48,13 @@ type Index struct {
 	store *store     // nil: none is open
 	views map[string]view
 	stats Stats
+	doubt error // what a search came upon
 
 	// of Run
 	lock      *folderLock
 	followers map[string]*follower
 	failures  int
+	spoiled   string // why the folder is thrown away before it is opened again
 	scrubbed  uint64
 	scrubBuf  []byte
 	checkAt   time.Time
@@ -185,8 +187,8 @@ func (x *Index) failed(err error) {
 	x.stats.Stopped = err.Error()
 	x.mu.Unlock()
 	if untrusted(err) && x.store != nil {
+		x.spoiled = err.Error()
 		x.closeStore()
-		x.discard(err.Error())
 		return
 	}
 	if errors.Is(err, errUnwritten) {
@@ -205,14 +207,6 @@ func (x *Index) goesOn() {
 	if was != "" {
 		x.deps.Log.Info("audit index: goes on", "stopped", was)
 	}
-}
-
-// discard throws away what the folder holds.
-func (x *Index) discard(why string) {
-	if err := os.RemoveAll(filepath.Join(x.deps.Dir, "db")); err != nil {
-		x.deps.Log.Error("audit index: cannot be thrown away", "folder", x.deps.Dir, "err", err)
-	}
-	x.rebuilt(why)
 }
 
 func (x *Index) rebuilt(why string) {
@@ -235,8 +229,14 @@ func (x *Index) openStore(ctx context.Context) error {
 		return err
 	}
 	if x.failures >= failuresMax {
-		x.failures = 0
-		x.discard("it could not be opened")
+		x.failures, x.spoiled = 0, "it could not be opened"
+	}
+	if x.spoiled != "" {
+		if err := os.RemoveAll(filepath.Join(x.deps.Dir, "db")); err != nil {
+			return err
+		}
+		x.rebuilt(x.spoiled)
+		x.spoiled = ""
 	}
 	s, why, err := openStore(ctx, x.deps.Dir, x.deps.Log)
 	if why != "" {
@@ -429,6 +429,9 @@ var errNoRoom = errors.New("the disk is nearly full")
 // through mapped memory.
 func (x *Index) room() error {
 	free, err := x.deps.Free(x.deps.Dir)
+	if err != nil && x.store != nil && x.store.gone() {
+		return errGone
+	}
 	if err != nil {
 		return err
 	}
@@ -441,6 +444,13 @@ func (x *Index) room() error {
 
 // check looks at the folder now and then: whether it is the one that was opened, and whole.
 func (x *Index) check(ctx context.Context) error {
+	x.mu.Lock()
+	doubt := x.doubt
+	x.doubt = nil
+	x.mu.Unlock()
+	if doubt != nil {
+		return doubt
+	}
 	if now := time.Now(); now.Before(x.checkAt) {
 		return nil
 	} else {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"fire/audit/entry"
 
@@ -165,7 +166,7 @@ func TestPagesDoNotMoveWhileLogsGrow(t *testing.T) {
 func TestACursorFollowsALog(t *testing.T) {
 	f := newFloor(23)
 	l := newLog("eu.floor/audit/a", f, 50)
-	x := start(t, Deps{Dir: t.TempDir(), Logs: listed(l)})
+	x := start(t, Deps{Dir: t.TempDir(), Logs: listed(l), Check: time.Hour})
 	q := Query{Oldest: true, Limit: LimitMax}
 	seen := 0
 	for range 20 {
@@ -185,6 +186,7 @@ func TestACursorFollowsALog(t *testing.T) {
 		q.Cursor = a.Cursor
 		l.append(f.entries(300)...)
 	}
+	x.caughtUp()
 }
 
 func TestOneCallReadsNoMoreThanItMay(t *testing.T) {
@@ -341,5 +343,22 @@ func TestAnyHistoryLeavesTheSameAnswers(t *testing.T) {
 	x.right(a, b)
 	if s := x.Stats(); s.Rebuilds != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+func TestAWindowHasItsFirstMomentAndNotItsLast(t *testing.T) {
+	l := &memoryLog{origin: "eu.floor/audit/a"}
+	var b entry.Builder
+	for i := range 3 * blockSpan { // blocks of one moment each
+		b.Begin(nil, entry.Head{Kind: entry.Clock, Time: epoch + int64(i/blockSpan)})
+		l.append(b.Raw())
+	}
+	x := start(t, Deps{Dir: t.TempDir(), Logs: listed(l)})
+	x.caughtUp()
+	for _, oldest := range []bool{false, true} {
+		q := Query{From: epoch + 1, To: epoch + 2, Limit: LimitMax, Oldest: oldest}
+		if got, want := all(t, func(q Query) (*Answer, error) { return x.Search(t.Context(), q) }, q), oracle(t, []*memoryLog{l}, q); len(want) != blockSpan || !slices.Equal(got, want) {
+			t.Errorf("%d entries, %d are due", len(got), len(want))
+		}
 	}
 }

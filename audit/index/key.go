@@ -18,13 +18,13 @@ import (
 //	'l' log u16                                          -> origin
 //	'p' log u16                                          -> next index u64, leaf of the entry before it
 //	's' log u16 block u32                                -> first and last time of the block's entries
-//	'x' log u16 shard u24 tag u8 hash u40 low u24        -> nothing: an id stands in that entry
-//	'x' log u16 shard u24 tag u8 hash u40 block u16      -> which entries of the block have the value
+//	'x' log u16 shard u24 tag u8 hash u40 low u24       -> nothing: an id stands in that entry
+//	'x' log u16 shard u24 tag u8 hash u40 block u16     -> which entries of the block have the value
 //
-// A block is 4,096 entries in a row, a shard 1,024 blocks. The value itself is in no key.
+// A block is 4,096 entries in a row, a shard 256 blocks. The value itself is in no key.
 const (
 	blockBits  = 12
-	shardBits  = 22
+	shardBits  = 20
 	blockSpan  = 1 << blockBits
 	shardSpan  = 1 << shardBits
 	shardWords = shardSpan / blockSpan // blocks of a shard
@@ -33,7 +33,7 @@ const (
 	prefixBytes = 1 + 2 + 3 + 1 + hashBytes
 	idKeyBytes  = prefixBytes + 3
 
-	indexMax = 1 << 46 // 2^24 shards
+	indexMax = 1 << 44 // 2^24 shards
 )
 
 const (

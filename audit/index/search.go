@@ -26,11 +26,23 @@ func (x *Index) Search(ctx context.Context, q Query) (*Answer, error) {
 	for range 2 {
 		var a *Answer
 		s, views := x.held()
-		if a, err = x.search(ctx, p, s, views); !errors.Is(err, errClosing) {
+		switch a, err = x.search(ctx, p, s, views); {
+		case untrusted(err):
+			x.accuse(err)
+			return x.search(ctx, p, nil, nil)
+		case !errors.Is(err, errClosing):
 			return a, err
 		}
 	}
 	return x.search(ctx, p, nil, nil) // it was closed twice: without it
+}
+
+// accuse tells Run that the folder is not to be trusted.
+func (x *Index) accuse(err error) {
+	x.mu.Lock()
+	x.doubt = err
+	x.mu.Unlock()
+	x.Wake()
 }
 
 // Find is a search for the entries in which one of some ids stands: of an order, say, under all

@@ -24,8 +24,8 @@ const formatText = "fire audit index, format 2\n"
 
 const (
 	memtableBytes   = 8 << 20
-	tableBytes      = 8 << 20
-	blockCacheBytes = 16 << 20
+	tableBytes      = 1 << 20
+	blockCacheBytes = 8 << 20
 	closeMax        = 10 * time.Second
 )
 
@@ -48,14 +48,15 @@ func badgerOptions(dir string, say badger.Logger) badger.Options {
 	o.ChecksumVerificationMode = options.OnBlockRead // whole tables are verified here
 	o.EncryptionKey, o.NamespaceOffset, o.ExternalMagicVersion = nil, -1, 1
 
-	// Memory: the memtable and one that is being written, and the cache of unpacked blocks. A
+	// Memory: the memtable, two that are being written, and the cache of unpacked blocks. A
 	// table's own index is mapped and not kept, without encryption: the index cache has no use.
 	o.MemTableSize, o.NumMemtables = memtableBytes, 2
 	o.BlockSize, o.BlockCacheSize, o.IndexCacheSize = 4<<10, blockCacheBytes, 0
 	o.BloomFalsePositive = 0 // serves single keys; a search goes by prefixes
 
-	// Tables stay small: while some are merged, several are in memory.
-	o.BaseTableSize, o.TableSizeMultiplier = tableBytes, 1
+	// Tables are small, and twice that for each further level: while some are merged, up to 13
+	// are being built in memory, each with several times its size.
+	o.BaseTableSize, o.TableSizeMultiplier = tableBytes, 2
 	o.BaseLevelSize, o.LevelSizeMultiplier, o.MaxLevels = 32<<20, 10, 7
 	o.NumLevelZeroTables, o.NumLevelZeroTablesStall = 4, 12
 	o.NumCompactors, o.CompactL0OnClose, o.LmaxCompaction = 2, false, false
