@@ -52,7 +52,7 @@ func benchVerb() *verb {
 			flags:    []flag{{name: "protocol", kind: kindString, value: "WORD", def: "tcp", words: []string{"tcp", "http", "fix", "soupbin"}, brief: "what the address speaks: tcp, http, fix or soupbin"}},
 			examples: []example{{"fire bench pair 127.0.0.1:7777", "a path to measure with another tool"}},
 			run:      benchPair,
-		}}, append(benchRingVerbs(), benchUDPVerbs()...)...),
+		}}, append(append(benchRingVerbs(), benchUDPVerbs()...), benchAuditVerb())...),
 	}
 }
 
