@@ -30,6 +30,11 @@ func TestForkIsRefusedAndBothHeadsAreKept(t *testing.T) {
 	w.expect(t, "with an old size", (&request{old: 7, checkpoint: must2(other.at(300))}).format(), 409, "300\n")
 
 	told := w.told()
+	later := told[0]
+	later.Held = strings.Replace(later.Held, "\n\n", "\n\n— of another time\n", 1)
+	if later.name() != told[0].name() {
+		t.Error("the same two heads are two pieces when one was cosigned again")
+	}
 	if len(told) != 1 || told[0].Misdeed != MisdeedFork || told[0].From == "" || told[0].Err != nil {
 		t.Fatalf("reported: %+v", told)
 	}
@@ -136,6 +141,13 @@ func TestWordsNeverCrowdOutAProof(t *testing.T) {
 	}
 	if n := len(w.Evidence()); n != 10 {
 		t.Errorf("%d words are kept, half of 20 is allowed", n)
+	}
+	of := map[string]int{}
+	for _, e := range w.Evidence() {
+		of[e.Origin]++
+	}
+	if of[logs[0].key.Origin()] != perLogMax || of[logs[1].key.Origin()] != 2 {
+		t.Errorf("kept of each: %v", of)
 	}
 	told := len(w.told())
 	if told != 10+4 { // each log's first that was not kept is told, too

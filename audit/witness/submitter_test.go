@@ -159,11 +159,12 @@ func TestAWitnessThatHangsIsGivenUpAndTriedAgain(t *testing.T) {
 // TestTwoSlowWitnessesMeetAtOneHead lets both be needed, and each be late while the log grows: if
 // each took the newest head when it is free, they would never cosign the same one.
 func TestTwoSlowWitnessesMeetAtOneHead(t *testing.T) {
-	f := newFloor(t, 0, 3, 3)
-	gates := []chan struct{}{make(chan struct{}), make(chan struct{})}
+	f := newFloor(t, 1, 3, 3)
+	gates, entered := []chan struct{}{make(chan struct{}), make(chan struct{})}, [2]atomic.Int32{}
 	for i, g := range gates {
 		good := f.cfg.Peers[i].Send
 		f.cfg.Peers[i].Send = func(ctx context.Context, body []byte) (int, string, []byte, error) {
+			entered[i].Add(1)
 			select {
 			case <-g:
 			case <-ctx.Done():
@@ -172,13 +173,28 @@ func TestTwoSlowWitnessesMeetAtOneHead(t *testing.T) {
 		}
 	}
 	s, _ := f.run(t)
-	for n, i := int64(1), 0; size(s) < 10; n, i = n+1, i+1 { // a new head before each turn of either
-		f.log.grow(n, "")
-		await(t, "the third has it", func() bool { return status(s, 2).Size == n })
-		gates[i%2] <- struct{}{}
-		if n > 200 {
-			t.Fatalf("after %d heads %d is cosigned", n, size(s))
+	n := int64(1)
+	for turn := range int32(30) { // two new heads before each turn of either
+		await(t, "it is asked", func() bool { return entered[turn%2].Load() > turn/2 })
+		for range 2 {
+			n++
+			f.log.grow(n, "")
+			await(t, "the third has it", func() bool { return status(s, 2).Size == n })
 		}
+		gates[turn%2] <- struct{}{}
+	}
+	await(t, "they have met lately", func() bool { return size(s) > n-8 })
+}
+
+func TestWhatIsCosignedLateDoesNotSetTheHeadBack(t *testing.T) {
+	f := newFloor(t, 10, 0, 0)
+	s := must(NewSubmitter(f.cfg))
+	s.look()
+	f.log.grow(20, "")
+	s.look()
+	s.settle(s.targets[0])
+	if size(s) != 20 {
+		t.Errorf("after 20 %d is offered", size(s))
 	}
 }
 
