@@ -193,13 +193,16 @@ func flipped(line string) string {
 	return string(b)
 }
 
-// TestNoBitOfAProofFileCanBeChanged flips each. The file has no signature that the policy could
+// TestNoBitOfAProofFileCanBeChanged flips them, at each byte. The file has no signature that the policy could
 // do without: one more could be made nobody's, and those are passed over (C2SP signed-note).
 func TestNoBitOfAProofFileCanBeChanged(t *testing.T) {
 	w := newWorld(t)
 	file := w.proof(t, 77, w.checkpoint(t, w.head, w.key, 2)).Format()
 	for i := range file {
 		for bit := range 8 {
+			if near := file[i:min(len(file), i+5)]; bit != i%8 && !bytes.ContainsAny(near, "=\n") {
+				continue // all bits where base64 ends, one elsewhere
+			}
 			spoilt := bytes.Clone(file)
 			spoilt[i] ^= 1 << bit
 			if _, _, err := Check(spoilt, w.policy); err == nil {

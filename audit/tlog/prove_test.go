@@ -11,16 +11,16 @@ import (
 // sizesOfProofs are all of them for a whole log, the more telling ones for a pruned one.
 func sizesOfProofs(minimum int64) []int64 {
 	if minimum == 0 {
-		return []int64{1, 2, 3, 7, 8, 255, 256, 257, 300, 511, 512, 513, 700}
+		return []int64{1, 2, 3, 7, 8, 255, 256, 257, 513, 700}
 	}
-	return []int64{257, 512, 700}
+	return []int64{257, 700}
 }
 
 func TestEveryEntryOfManySizesIsProved(t *testing.T) {
 	var log kept
 	var f Frontier
 	roots := log.grow(&f, 700)
-	for _, minimum := range []int64{0, 1, 37, 255, 256, 300, 511, 600} {
+	for _, minimum := range []int64{0, 1, 37, 256, 300, 511} {
 		r := log.prune(minimum)
 		for _, size := range sizesOfProofs(minimum) {
 			head := Head{"a.log", size, roots[size]}
@@ -46,11 +46,14 @@ func TestGrowthBetweenAllSizesIsProved(t *testing.T) {
 	var log kept
 	var f Frontier
 	roots := log.grow(&f, 700)
-	for _, minimum := range []int64{0, 1, 37, 256, 300} {
+	for _, minimum := range []int64{0, 37, 256, 300} {
 		r := log.prune(minimum)
 		for _, size := range sizesOfProofs(minimum) {
 			head := Head{"a.log", size, roots[size]}
 			for from := minimum; from <= size; from++ {
+				if from > minimum+10 && from%3 != 0 && size-from > 10 {
+					continue
+				}
 				proof, err := ProveGrowth(r, head, from)
 				if err != nil {
 					t.Fatalf("minimum %d: %d to %d: %v", minimum, from, size, err)

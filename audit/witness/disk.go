@@ -60,17 +60,29 @@ type folder struct {
 	dir  *os.File
 }
 
+// makeFolder makes a folder and what is missing above it, each durable in the one above: else a
+// power cut takes away all that was synced below.
+func makeFolder(path string) error {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	above := filepath.Dir(path)
+	if err := makeFolder(above); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	parent, err := os.Open(above)
+	if err != nil {
+		return err
+	}
+	return errors.Join(parent.Sync(), parent.Close())
+}
+
 // openFolder makes the folder where it is absent. locked keeps a second process out.
 func openFolder(path string, locked bool) (*folder, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, err
-	}
-	parent, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return nil, err
-	}
-	err = errors.Join(parent.Sync(), parent.Close())
-	if err != nil {
+	if err := makeFolder(path); err != nil {
 		return nil, err
 	}
 	dir, err := os.Open(path)

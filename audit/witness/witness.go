@@ -174,7 +174,7 @@ func (w *Witness) verify(origin string, checkpoint []byte) (signed, *Answer) {
 // decide checks a head against the one that is held, and stores it. The caller has the turn.
 func (w *Witness) decide(h *held, r request, s signed) (Answer, *Evidence) {
 	if h.broken != nil {
-		return refusal(http.StatusServiceUnavailable, "nothing is cosigned for %q until this witness has read its head again: %v", r.origin, h.broken), nil
+		return refusal(http.StatusServiceUnavailable, "nothing is cosigned for %q until this witness has read its head again; its operator sees why", r.origin), nil
 	}
 	fork := s.head.Size == h.head.Size && s.head.Root != h.head.Root && h.checkpoint != nil
 	var found *Evidence

@@ -173,7 +173,10 @@ func TestADamagedFileCostsOneLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.restart(t)
-	w.expect(t, "the damaged one", w.log.request(50, 60), 503, "it was changed")
+	w.expect(t, "the damaged one", w.log.request(50, 60), 503, "until this witness has read its head again")
+	if held := w.Heads()[0]; held.Err == nil || !strings.Contains(held.Err.Error(), fileOf(origin)) || !strings.Contains(held.Err.Error(), "it was changed") {
+		t.Errorf("%+v", held)
+	}
 	w.expect(t, "the other one", other.request(50, 60), 200, "")
 	if err := w.Reread(t.Context(), origin); err == nil {
 		t.Error("a damaged file is read again as good")
@@ -191,7 +194,7 @@ func TestADamagedFileCostsOneLog(t *testing.T) {
 	if err := w.Reread(t.Context(), origin); err == nil || !strings.Contains(err.Error(), "size 60 was cosigned") {
 		t.Errorf("an older file is taken: %v", err)
 	}
-	w.expect(t, "set back", w.log.request(50, 70), 503, "put back a newer copy")
+	w.expect(t, "set back", w.log.request(50, 70), 503, "until this witness has read its head again")
 }
 
 func TestBoundsOnLogsAndRequests(t *testing.T) {
