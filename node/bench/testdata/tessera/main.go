@@ -28,16 +28,16 @@ import (
 func main() {
 	dir := flag.String("dir", "", "an empty folder")
 	workers := flag.Int("workers", 256, "goroutines")
-	entries := flag.Int64("entries", 100000, "entries")
+	last := flag.Duration("time", 5*time.Second, "for so long entries are appended")
 	size := flag.Int("bytes", 256, "of an entry")
 	flag.Parse()
-	if err := run(*dir, *workers, *entries, *size); err != nil {
+	if err := run(*dir, *workers, *last, *size); err != nil {
 		fmt.Fprintln(os.Stderr, "tessera:", err)
 		os.Exit(1)
 	}
 }
 
-func run(dir string, workers int, entries int64, size int) error {
+func run(dir string, workers int, last time.Duration, size int) error {
 	ctx := context.Background()
 	skey, _, err := note.GenerateKey(rand.Reader, "rival")
 	if err != nil {
@@ -51,31 +51,27 @@ func run(dir string, workers int, entries int64, size int) error {
 	if err != nil {
 		return err
 	}
-	// The shortest interval that the driver takes. Batches as they come (256 entries, 250 ms): with
-	// shorter ones it does more files for fewer entries, and was slower.
-	o := tessera.NewAppendOptions().WithCheckpointSigner(signer).WithCheckpointInterval(100 * time.Millisecond).
-		WithPushback(uint(4 * max(1024, workers)))
+	// Its best here: the shortest interval that the driver takes, and a batch as soon as every
+	// goroutine waits. With shorter ages it writes more files for fewer entries, and is slower.
+	o := tessera.NewAppendOptions().WithCheckpointSigner(signer).WithCheckpointInterval(100*time.Millisecond).
+		WithBatching(uint(workers), 250*time.Millisecond).WithPushback(uint(4 * max(1024, workers)))
 	appender, shutdown, reader, err := tessera.NewAppender(ctx, driver, o)
 	if err != nil {
 		return err
 	}
-	var left atomic.Int64
-	left.Store(entries)
+	var done atomic.Int64
 	var all sync.WaitGroup
 	var failed atomic.Pointer[error]
 	start := time.Now()
 	for g := range workers {
 		all.Go(func() {
 			b := make([]byte, size)
-			for {
-				n := left.Add(-1)
-				if n < 0 {
-					return
-				}
+			for n := 0; time.Since(start) < last; n++ {
 				copy(b, fmt.Sprintf("%d %d ", g, n))
 				for {
 					_, err := appender.Add(ctx, tessera.NewEntry(append([]byte(nil), b...)))()
 					if err == nil {
+						done.Add(1)
 						break
 					}
 					if !errors.Is(err, tessera.ErrPushback) {
@@ -91,7 +87,7 @@ func run(dir string, workers int, entries int64, size int) error {
 	if err := failed.Load(); err != nil {
 		return *err
 	}
-	indexed := time.Since(start)
+	indexed, entries := time.Since(start), done.Load()
 	for {
 		cp, err := reader.ReadCheckpoint(ctx)
 		if err == nil {
