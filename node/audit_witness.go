@@ -192,7 +192,7 @@ type cosigning struct {
 }
 
 // keyEvery is how often control is asked for its key until it says it.
-const keyEvery = time.Second
+const keyEvery = 200 * time.Millisecond
 
 // run asks for control's key and then offers heads until ctx ends.
 func (c *cosigning) run(ctx context.Context) error {
