@@ -17,7 +17,7 @@ type Settings struct {
 	// or false. Default: true. Needs a restart.
 	Enabled bool `toml:"enabled"`
 	// Dir holds the log's segments; give it a disk of its own where orders are many. A relative
-	// path counts from this file. Unit: path. Default: "", which is audit in the state folder.
+	// path counts from the state folder. Unit: path. Default: "", which is audit in the state folder.
 	// Needs a restart.
 	Dir string `toml:"dir"`
 	// HeadDir holds the log's last head once more, so that a log whose end was cut is found; on

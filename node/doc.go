@@ -12,6 +12,9 @@
 // It owns start and stop order, the dev floor, and the backends of the admin API. It
 // refuses logic: what a part does is the part's business.
 //
+// A host has an audit log, and control one of its own: they are written before whoever records to
+// them starts and after it has ended. Control is the witness of its nodes' logs.
+//
 // Invariants: constructors start nothing; every socket is bound before any part
 // runs, so that a port in use fails the start and not the first flow; what was built
 // is closed again when a later step fails; every goroutine belongs to a part, and a

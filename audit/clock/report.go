@@ -136,7 +136,6 @@ type reporter struct {
 	counted int64 // until when the day's time is given to something
 	open    bool  // a breach
 	opened  int64
-	before  bool
 	bad     int64 // its worst
 }
 

@@ -17,12 +17,6 @@ func (b *bitmap) and(o *bitmap) {
 	}
 }
 
-func (b *bitmap) or(o *bitmap) {
-	for i := range b {
-		b[i] |= o[i]
-	}
-}
-
 // fill sets the bits from (inclusive) to to.
 func (b *bitmap) fill(from, to int) {
 	for i := range b {

@@ -13,12 +13,11 @@ import (
 // platter is a folder in memory that can be cut off at any step, and then says what a disk would
 // have kept: all that was flushed, and of the rest what chance has it.
 type platter struct {
-	files   map[string]*inode // as the process sees it
-	safe    map[string]*inode // as it would be found after a power cut
-	moves   []func(map[string]*inode)
-	steps   int // that were taken
-	cutAt   int // 0: never
-	written int
+	files map[string]*inode // as the process sees it
+	safe  map[string]*inode // as it would be found after a power cut
+	moves []func(map[string]*inode)
+	steps int // that were taken
+	cutAt int // 0: never
 }
 
 type inode struct {

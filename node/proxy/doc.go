@@ -56,6 +56,15 @@
 // ends otherwise is an answer with x-fire-reason, or a reset when an answer has begun.
 // Per idle connection and side: one goroutine and 6 KiB; per request 72 KiB, lent.
 //
+// # The audit log
+//
+// Each flow is recorded at both of its ends (tap.go): its opening with the rule, its end with the
+// reason, and between them each message of FIX and SoupBinTCP, each request of HTTP. A message is
+// captured before its last byte goes on, by one copy into a ring (package audit); its first bytes do
+// not wait for the rest. No byte is changed or framed anew. Where the log takes nothing, a service
+// that is "closed" loses the connection, with audit_stalled, and one that is "open" goes on, counted.
+// What is refused is recorded by a source of the proxy's own.
+//
 // # Limits
 //
 // Per idle flow and side: two goroutines, 4 KiB of buffer, one QUIC stream. Per busy

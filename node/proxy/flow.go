@@ -105,14 +105,15 @@ func (p *Proxy) add(f *flow, v *catalog.View) {
 	tick := p.tick.Load()
 	f.up.moved.Store(tick)
 	f.down.moved.Store(tick)
+	unrecorded := p.audit(f, v) // before others see the flow
 	t := &p.flows
 	t.mu.Lock()
 	t.flows[f] = struct{}{}
 	t.mu.Unlock()
 	f.edge.Opened.Add(1)
 	f.edge.Active.Add(1)
-	if err := p.audit(f, v); err != nil {
-		f.end(broken(err))
+	if unrecorded != nil {
+		f.end(broken(unrecorded))
 	}
 	if now := p.view(); now != v {
 		p.cutIfForbidden(f, now)

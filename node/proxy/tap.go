@@ -27,6 +27,7 @@ type tap struct {
 	source  *audit.Source
 	frame   func(b []byte) (n int, short bool) // of the first message; nil: connections alone
 	kept    []byte                             // the start of a message whose end has not come
+	closed  bool                               // what finds no room is refused
 	changed atomic.Pointer[[]byte]             // other fields from now on
 }
 
@@ -40,9 +41,13 @@ type taps struct {
 
 // pass records what is about to go on. It is called by the one goroutine that moves the bytes.
 func (t *tap) pass(b []byte) error {
-	if fields := t.changed.Swap(nil); fields != nil {
-		if err := t.source.Change(*fields); err != nil {
+	if t.changed.Load() != nil {
+		fields := t.changed.Swap(nil)
+		switch err := t.source.Change(*fields); {
+		case err != nil && t.closed:
 			return err
+		case err != nil: // again with the next bytes: meanwhile there is no room for messages either
+			t.changed.CompareAndSwap(nil, fields)
 		}
 	}
 	if t.frame == nil {
@@ -119,9 +124,9 @@ func (p *Proxy) audit(f *flow, v *catalog.View) error {
 		return nil
 	}
 	f.taps.verdict = v.Table.Authorize(f.src, f.dst, f.op)
-	o := audit.Options{Full: audit.FullOpen, Budget: budget, Form: formOf(svc.Protocol, what)}
+	o := audit.Options{Full: audit.FullOpen, Form: formOf(svc.Protocol, what)}
 	if closed {
-		o.Full = audit.FullClosed
+		o.Full, o.Budget = audit.FullClosed, budget
 	}
 	var frame func([]byte) (int, bool)
 	switch {
@@ -151,7 +156,7 @@ func (p *Proxy) newTap(f *flow, direction string, o audit.Options, frame func([]
 	if err != nil {
 		return nil, reason.New(reason.AuditStalled, "%w", err)
 	}
-	return &tap{source: s, frame: frame}, nil
+	return &tap{source: s, frame: frame, closed: o.Full == audit.FullClosed}, nil
 }
 
 func formOf(p catalog.Transport, what catalog.Audit) audit.Form {
