@@ -3,12 +3,14 @@ package node
 import (
 	"encoding/hex"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"fire/audit"
 	"fire/audit/entry"
 	"fire/node/catalog"
+	"fire/node/config"
 	"fire/node/direct"
 	"fire/policy/pki"
 	"fire/policy/reason"
@@ -104,6 +106,19 @@ func (a *auditLog) certified(i *pki.Identity) {
 			b.Str(entry.Object, leaf.SerialNumber.Text(16))
 			b.Str(entry.Detail, "from "+leaf.NotBefore.UTC().Format(time.RFC3339)+" to "+leaf.NotAfter.UTC().Format(time.RFC3339))
 		}
+	})
+}
+
+// configured records by which mesh.toml the process runs: a change of it is a new start.
+func (a *auditLog) configured(c *config.Config, roles []string, release string) {
+	if a == nil {
+		return
+	}
+	a.events.add(entry.Config, func(b *entry.Builder) {
+		b.Str(entry.Verb, "in force")
+		b.Str(entry.Object, c.File())
+		b.Str(entry.After, c.Digest())
+		b.Str(entry.Detail, "release "+release+", as "+strings.Join(roles, " and "))
 	})
 }
 

@@ -75,6 +75,7 @@ func newHost(o hostOptions, s *socket) (*host, error) {
 	if h.audit != nil {
 		h.audit.cosign = &cosigning{log: h.audit, agent: h.agent, file: filepath.Join(o.conf.Node.Dir, "audit-cosigned")}
 	}
+	h.audit.configured(o.conf, o.roles, o.release)
 	h.agent.Watch(h.audit.follow)
 	if slices.Contains(o.roles, config.RoleDirect) {
 		if h.direct, err = newDirectNode(o, s, h.agent, h.self, h.audit); err != nil {

@@ -120,6 +120,7 @@ func (p *process) buildControl() error {
 		return err
 	}
 	p.closers = append(p.closers, p.ledger.close)
+	p.ledger.configured(conf, p.roles, p.o.Release)
 	if p.witness, err = openAuditWitness(filepath.Join(conf.Node.Dir, "control"), conf.Mesh.Domain(), p.ledger, p.o.Log); err != nil {
 		return err
 	}
