@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fire/audit/clock"
+	"fire/audit/duties"
 	"fire/node/admin"
 )
 
@@ -24,6 +25,16 @@ func auditKeepVerbs() []*verb {
 				{"fire audit clock --report 2026-11-26 --class finra-50ms", "yesterday, for FINRA 4590"},
 			},
 			run: asking(auditClock),
+		},
+		{
+			name: "duties", brief: "print what regulations ask, and which entries and commands answer",
+			about: `One row for each duty: the rule, what it asks, the kinds of entries that answer, the commands that show them, and what fire does not cover. No legal advice.`,
+			flags: []flag{outputFlag()},
+			examples: []example{
+				{"fire audit duties", "all"},
+				{"fire audit duties -o json", "for programs (fire.audit.duties/v1)"},
+			},
+			run: auditDuties,
 		},
 		{
 			name: "hold", brief: "legal holds: list, set and lift",
@@ -103,6 +114,17 @@ func auditClock(ctx context.Context, c *call, a *admin.Client) error {
 		}
 	}
 	return err
+}
+
+func auditDuties(_ context.Context, c *call) error {
+	type duty = duties.Duty
+	return printList(c, "fire.audit.duties/v1", duties.All(), []column[duty]{
+		{head: "RULE", cell: func(d duty) string { return d.Rule }},
+		{head: "ENTRIES", cell: func(d duty) string { return strings.Join(d.Entries, ",") }},
+		{head: "SHOWN BY", cell: func(d duty) string { return strings.Join(d.Commands, "; ") }},
+		{head: "ASKS", cell: func(d duty) string { return d.Asks }},
+		{head: "NOT COVERED", cell: func(d duty) string { return d.Gap }},
+	}, "")
 }
 
 func auditHoldList(ctx context.Context, c *call, a *admin.Client) error {

@@ -31,6 +31,7 @@ var floors = map[string]struct {
 	"transport/http1":         {1, "strict HTTP/1.1 framing, one canonical form"},
 	"audit/entry":             {1, "the form of one audit entry"},
 	"audit/tlog":              {1, "Merkle tree, signed heads, proofs"},
+	"audit/duties":            {2, "what regulations ask, and which entries and commands answer"},
 	"audit/order":             {2, "FIX orders in the log: reading a message, personal values, an order's way"},
 	"audit/index":             {4, "a disposable index over audit logs: searches by field and time"},
 	"policy":                  {1, "rules compiled to a table; Authorize is pure"},
