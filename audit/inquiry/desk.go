@@ -70,6 +70,9 @@ func (d *Desk) Trace(ctx context.Context, q order.Query) (order.Result, error) {
 	if q.To == 0 {
 		q.To = math.MaxInt64
 	}
+	for _, l := range d.logs() {
+		q.Searched = append(q.Searched, NodeOf(l.Origin()))
+	}
 	return order.Trace(q, func(keys []order.Key) (found []order.Found, err error) {
 		if d.index != nil {
 			return d.indexed(ctx, keys)

@@ -104,6 +104,7 @@ func (f *floor) hop(host int, direction string, raw []byte) {
 	b.Str(entry.Direction, direction)
 	b.Str(entry.Service, "desk")
 	b.Str(entry.Peer, "gateway")
+	b.Str(entry.Node, []string{"h2", "h1"}[host])
 	sum := sha256.Sum256(raw)
 	b.Bytes(entry.Digest, sum[:])
 	b.Uint(entry.Size, uint64(len(raw)))
@@ -248,5 +249,30 @@ func TestAProofOfTheDeskHoldsUnderItsPolicy(t *testing.T) {
 	}
 	if _, err := f.desk(nil).Prove("h1", 1<<40); !errors.Is(err, audit.ErrNoEntry) {
 		t.Error(err)
+	}
+}
+
+// TestALogThatIsNotHereIsNotCalledMissing: of one host alone nobody can say what the other saw.
+func TestALogThatIsNotHereIsNotCalledMissing(t *testing.T) {
+	f := newFloor(t)
+	m := message("D", "DESK", "GATE", 1, "11", "ORD-1", "55", "ACME")
+	f.hop(0, "up", m)
+	f.hop(1, "up", m)
+	for i, l := range f.logs {
+		if _, err := l.Append(t.Context(), blank(f.now)); err != nil {
+			t.Fatal(err)
+		}
+		alone := New(func() []Log { return []Log{l} }, nil, nil)
+		r, err := alone.Trace(t.Context(), order.Query{ClOrdID: "ORD-1"})
+		if err != nil || len(r.Orders) != 1 {
+			t.Fatalf("%v %+v", err, r)
+		}
+		if s := r.Orders[0].Steps[0]; s.Verdict != order.NotSearched || !strings.Contains(s.Sentence, "that of h"+fmt.Sprint(2-i)) {
+			t.Errorf("%s: %q", s.Verdict, s.Sentence)
+		}
+	}
+	r, err := f.desk(nil).Trace(t.Context(), order.Query{ClOrdID: "ORD-1"})
+	if err != nil || r.Orders[0].Steps[0].Verdict != order.Unchanged {
+		t.Errorf("%v %+v", err, r.Orders)
 	}
 }

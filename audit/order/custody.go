@@ -18,12 +18,13 @@ const nearby = 10 * time.Second
 
 // custody follows a message from hop to hop.
 type custody struct {
-	t       *transmission
-	context []*sighting
-	hops    []Hop
-	verdict Verdict
-	grave   []string // what was changed or is missing, in order of the way
-	sealed  bool
+	t        *transmission
+	context  []*sighting
+	hops     []Hop
+	verdict  Verdict
+	grave    []string // what was changed or is missing, in order of the way
+	sealed   bool
+	searched []string // nodes whose logs were; nil: all
 }
 
 // say keeps the gravest verdict, and what a person is to read of it.
@@ -37,10 +38,10 @@ func (c *custody) say(v Verdict, format string, args ...any) {
 }
 
 // gravity is the order of the verdicts.
-var gravity = [...]Verdict{Changed, Missing, Incomparable, Resent, Unchanged, Single}
+var gravity = [...]Verdict{Changed, Missing, Incomparable, Resent, NotSearched, Unchanged, Single}
 
-func follow(t *transmission, context []*sighting) custody {
-	c := custody{t: t, context: context}
+func follow(t *transmission, context []*sighting, searched []string) custody {
+	c := custody{t: t, context: context, searched: searched}
 	for i, s := range t.seen {
 		h := hopOf(s)
 		if i > 0 {
@@ -148,7 +149,18 @@ func (c *custody) expect(s *sighting) {
 		Label: labelOf(node, other, ""), Node: node, Hop: other, Direction: s.at.direction, Flow: hex.EncodeToString([]byte(s.at.flow)),
 		Service: s.at.service, Peer: s.at.peer, Verdict: Missing,
 	}
+	if c.searched != nil && !slices.Contains(c.searched, node) {
+		h.Verdict = NotSearched
+		c.say(NotSearched, "seen at %s, and what became of it at %s is in a log that was not searched: that of %s", s.label(), h.Label, node)
+		c.insert(h, s, other)
+		return
+	}
 	c.say(Missing, "missing at %s: %s saw it in the same flow, no log that was searched has it there%s", h.Label, s.label(), c.explanation(s, other))
+	c.insert(h, s, other)
+}
+
+// insert puts a hop that was not found beside the other end of its flow.
+func (c *custody) insert(h Hop, s *sighting, other string) {
 	at := slices.IndexFunc(c.hops, func(h Hop) bool { return h.Index != nil && *h.Index == s.index && h.Origin == s.origin })
 	if upstream := (other == clientProxy) != (s.at.direction == "down"); !upstream {
 		at++

@@ -22,7 +22,7 @@ func (s *Search) Result() Result {
 	copies(control)
 	for _, family := range families(legsOf(all, s.query.DayBegins)) {
 		if slices.ContainsFunc(family, func(l *leg) bool { return l.bears(s.query.ClOrdID) && s.party(l.sides) }) {
-			n := narrator{legs: family, context: context}
+			n := narrator{legs: family, context: context, searched: s.query.Searched}
 			r.Orders = append(r.Orders, n.story(s.query.ClOrdID, control))
 		}
 	}
@@ -58,6 +58,7 @@ type narrator struct {
 	sent     []*transmission
 	gapFills []*transmission // of sent
 	position map[*transmission]int
+	searched []string // nodes whose logs were; nil: all
 }
 
 func (n *narrator) story(clOrdID string, control []*transmission) Story {
@@ -155,7 +156,7 @@ func (n *narrator) step(i int, t *transmission) Step {
 			out.FilledBy = append(out.FilledBy, n.position[g])
 		}
 	}
-	c := follow(t, n.context)
+	c := follow(t, n.context, n.searched)
 	c.resent()
 	out.Hops, out.Verdict, out.Sentence = c.hops, c.verdict, c.sentence(n.position)
 	var err error

@@ -23,6 +23,7 @@ type Query struct {
 	DayBegins  time.Duration // when a trading day begins, after midnight UTC
 	Party      string        // a CompID or service that takes part in the order's own session; empty: any
 	EntriesMax int           // 0: EntriesMax
+	Searched   []string      // nodes whose logs are looked at; nil: every node's, so what is not found is missing
 }
 
 // By is what a key is looked up by.

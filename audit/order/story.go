@@ -9,6 +9,7 @@ const (
 	Missing      Verdict = "missing"      // one end of a flow saw it, the other did not
 	Incomparable Verdict = "incomparable" // digests of different things: one hop seals what another does not, or has none
 	Resent       Verdict = "resent"       // a copy of an earlier one, the same at every hop that it passed
+	NotSearched  Verdict = "not_searched" // the log of the flow's other end is not among those that were searched
 	Unchanged    Verdict = "unchanged"
 	Single       Verdict = "single" // seen at one hop, where no other is expected
 )
