@@ -153,8 +153,7 @@ func TestAnOpenFlowGoesOnWhileTheDiskHangs(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	time.Sleep(3 * gapsEvery)
-	w.close()
+	w.close() // the others' gaps are followed by nothing
 	w.open()
 	var gapped uint64
 	for id, c := range w.captured() {

@@ -108,9 +108,10 @@ func (l *Log) Run(ctx context.Context) error {
 	return errors.Join(err, l.close())
 }
 
-// rest writes what came while the inbox was closed.
+// rest writes what came while the inbox was closed, and every gap that nothing has followed.
 func (l *Log) rest(toDisk chan<- *work, back chan *work, limit <-chan struct{}) error {
 	for {
+		l.swept = time.Time{} // nobody looks for gaps later
 		var g *work
 		select {
 		case g = <-back:
