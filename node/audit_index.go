@@ -44,7 +44,7 @@ func (l *local) desk() *inquiry.Desk {
 			out = append(out, a.log)
 		}
 		return out
-	}, nil, x)
+	}, l.cosigned, x)
 }
 
 // search finds entries by the text of a query.

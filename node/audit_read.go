@@ -11,6 +11,7 @@ import (
 	"fire/audit/entry"
 	"fire/audit/inquiry"
 	"fire/audit/order"
+	"fire/audit/tlog"
 	"fire/node/admin"
 	"fire/policy/reason"
 )
@@ -192,25 +193,29 @@ func (l *local) entries(ctx context.Context, q admin.AuditEntries) (*admin.Audit
 }
 
 func (l *local) prove(ctx context.Context, q admin.AuditPlace) (*admin.AuditProof, error) {
-	for _, a := range l.audits() {
-		if origin := a.log.Origin(); q.Log != origin && q.Log != inquiry.NodeOf(origin) {
-			continue
-		}
-		proof, err := inquiry.Prove(a.log, a.cosignedFor(ctx, q.Index), q.Index)
-		if err != nil {
-			return nil, err
-		}
-		e, err := a.log.Entry(q.Index)
-		if err != nil {
-			return nil, err
-		}
-		v, err := entry.Parse(e)
-		if err != nil {
-			return nil, err
-		}
-		return &admin.AuditProof{AuditPlace: admin.AuditPlace{Log: a.log.Origin(), Index: q.Index}, Entry: inquiry.AppendJSON(nil, a.log.Origin(), q.Index, v), Proof: proof}, nil
+	p, err := l.desk().Prove(ctx, q.Log, q.Index)
+	if err != nil {
+		return nil, err
 	}
-	return nil, reason.New(reason.NoSuchNode, "no audit log of %q is here", q.Log)
+	head, err := tlog.Claimed(p.Checkpoint)
+	if err != nil {
+		return nil, err
+	}
+	v, err := entry.Parse(p.Entry)
+	if err != nil {
+		return nil, err
+	}
+	return &admin.AuditProof{AuditPlace: admin.AuditPlace{Log: head.Origin, Index: p.Index}, Entry: inquiry.AppendJSON(nil, head.Origin, p.Index, v), Proof: p.Format()}, nil
+}
+
+// cosigned is cosignedFor of the log of that origin.
+func (l *local) cosigned(ctx context.Context, origin string, index int64) []byte {
+	for _, a := range l.audits() {
+		if a.log.Origin() == origin {
+			return a.cosignedFor(ctx, index)
+		}
+	}
+	return nil
 }
 
 // cosignWithin is how long a proof waits for a cosigned head that covers its entry.

@@ -27,15 +27,16 @@ type Log interface {
 // Desk answers for all logs that a process holds.
 type Desk struct {
 	logs func() []Log
-	// cosigned is the newest checkpoint of a log that its witnesses have signed, nil for none.
-	cosigned func(origin string) []byte
+	// cosigned is a checkpoint of a log that its witnesses have signed and that covers an entry,
+	// nil for none. It may wait for one.
+	cosigned func(ctx context.Context, origin string, index int64) []byte
 	index    Index // nil: logs are read from end to end
 }
 
 // New makes one. The functions may be called by many at once; cosigned and index may be nil.
-func New(logs func() []Log, cosigned func(origin string) []byte, index Index) *Desk {
+func New(logs func() []Log, cosigned func(ctx context.Context, origin string, index int64) []byte, index Index) *Desk {
 	if cosigned == nil {
-		cosigned = func(string) []byte { return nil }
+		cosigned = func(context.Context, string, int64) []byte { return nil }
 	}
 	return &Desk{logs, cosigned, index}
 }
@@ -88,31 +89,28 @@ func (d *Desk) Trace(ctx context.Context, q order.Query) (order.Result, error) {
 	})
 }
 
-// Prove makes the proof of one entry, under the newest head that the log's witnesses have signed
-// if it covers the entry, else under the log's own newest.
-func (d *Desk) Prove(name string, index int64) ([]byte, error) {
+// Prove makes the proof of one entry, under a head that the log's witnesses have signed if there is
+// one that covers it, else under the log's own newest. The log is named by its origin, or its host.
+func (d *Desk) Prove(ctx context.Context, name string, index int64) (*tlog.Proof, error) {
 	l, err := d.log(name)
 	if err != nil {
 		return nil, err
 	}
-	return Prove(l, d.cosigned(l.Origin()), index)
-}
-
-// Prove is Desk.Prove of one log and a checkpoint, nil for the log's newest.
-func Prove(l Log, cosigned []byte, index int64) ([]byte, error) {
 	e, err := l.Entry(index)
 	if err != nil {
 		return nil, err
 	}
 	head, note := l.Head()
-	if h, err := tlog.Claimed(cosigned); cosigned != nil && err == nil && h.Size > index && h.Origin == l.Origin() {
-		head, note = h, cosigned
+	if cosigned := d.cosigned(ctx, l.Origin(), index); cosigned != nil {
+		if h, err := tlog.Claimed(cosigned); err == nil && h.Size > index && h.Origin == l.Origin() {
+			head, note = h, cosigned
+		}
 	}
 	path, err := tlog.ProveEntry(l, head, index)
 	if err != nil {
 		return nil, err
 	}
-	return (&tlog.Proof{Index: index, Entry: e, Path: path, Checkpoint: note}).Format(), nil
+	return &tlog.Proof{Index: index, Entry: e, Path: path, Checkpoint: note}, nil
 }
 
 // AppendJSON adds one entry as a JSON object.

@@ -233,21 +233,21 @@ func TestAProofOfTheDeskHoldsUnderItsPolicy(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"h2", "eu.floor/audit/h2"} {
-		file, err := f.desk(nil).Prove(name, 7)
+		proof, err := f.desk(nil).Prove(t.Context(), name, 7)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, head, err := tlog.Check(file, policy)
+		p, head, err := tlog.Check(proof.Format(), policy)
 		want, _ := f.logs[1].Entry(7)
 		if err != nil || p.Index != 7 || !bytes.Equal(p.Entry, want) || head.Origin != "eu.floor/audit/h2" {
 			t.Errorf("%v %+v", err, head)
 		}
 	}
-	_, err = f.desk(nil).Prove("h9", 7)
+	_, err = f.desk(nil).Prove(t.Context(), "h9", 7)
 	if e, ok := errors.AsType[*reason.Error](err); !ok || e.Code != reason.NoSuchNode || !strings.Contains(err.Error(), "h1, h2") {
 		t.Error(err)
 	}
-	if _, err := f.desk(nil).Prove("h1", 1<<40); !errors.Is(err, audit.ErrNoEntry) {
+	if _, err := f.desk(nil).Prove(t.Context(), "h1", 1<<40); !errors.Is(err, audit.ErrNoEntry) {
 		t.Error(err)
 	}
 }
