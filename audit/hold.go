@@ -105,8 +105,7 @@ func (l *Log) LiftHold(ctx context.Context, name, by, why string) error {
 
 func (l *Log) tellHold(ctx context.Context, h LegalHold, verb, by, why string) error {
 	var b entry.Builder
-	at, bound, sync, clock := l.deps.Stamp()
-	b.Begin(nil, entry.Head{Kind: entry.Hold, Time: at, Bound: bound, Sync: sync, Clock: clock})
+	b.Begin(nil, l.Now(entry.Hold))
 	b.Str(entry.Actor, by)
 	b.Str(entry.Verb, verb)
 	b.Str(entry.Object, h.Name)

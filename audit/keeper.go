@@ -156,8 +156,7 @@ func (k *Keeper) Scrub(ctx context.Context, over time.Duration) (*Report, error)
 		k.scrubs.Fault.Store(nil)
 	}
 	var b entry.Builder
-	at, bound, sync, clock := k.log.deps.Stamp()
-	b.Begin(nil, entry.Head{Kind: entry.Scrubbed, Time: at, Bound: bound, Sync: sync, Clock: clock})
+	b.Begin(nil, k.log.Now(entry.Scrubbed))
 	b.Uint(entry.First, uint64(r.Minimum))
 	b.Uint(entry.Last, uint64(max(0, r.Size-1)))
 	b.Uint(entry.Count, uint64(r.Entries))

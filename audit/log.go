@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fire/audit/entry"
 	"fire/audit/tlog"
 )
 
@@ -220,6 +221,12 @@ func (l *Log) gather(g *work) bool {
 func (l *Log) finish(g *work) error {
 	g.hash(&l.tree, &l.hasher)
 	return g.sign(&l.tree, l.origin, l.keys.Load().Signing, l.deps.Now().UnixNano())
+}
+
+// Now is the head of an entry of this moment that no source counts.
+func (l *Log) Now(k entry.Kind) entry.Head {
+	at, bound, sync, clock := l.deps.Stamp()
+	return entry.Head{Kind: k, Time: at, Bound: bound, Sync: sync, Clock: clock}
 }
 
 // Capture is where the data path leaves its messages.

@@ -55,8 +55,7 @@ func (l *Log) Prune(ctx context.Context, over func(Held) bool) (least int64, err
 	edge, from := l.parts[n].before, l.edge.Size()
 	l.mu.RUnlock()
 	var b entry.Builder
-	at, bound, sync, clock := l.deps.Stamp()
-	b.Begin(nil, entry.Head{Kind: entry.Pruned, Time: at, Bound: bound, Sync: sync, Clock: clock})
+	b.Begin(nil, l.Now(entry.Pruned))
 	b.Uint(entry.First, uint64(from))
 	b.Uint(entry.Last, uint64(edge.Size()-1))
 	b.Uint(entry.Count, uint64(edge.Size()-from))

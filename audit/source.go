@@ -72,55 +72,66 @@ var ErrStalled = reason.New(reason.AuditStalled, "the audit log takes nothing")
 // Message captures one message that is about to go on. An error means that it must not. It costs
 // one copy and one reading of the clock, and allocates nothing.
 func (s *Source) Message(b []byte) error {
-	at, bound, sync, clock := s.capture.stamp()
-	if s.gapped.Load() && !s.tellGap() {
-		return s.overflow(b, at, bound, sync, clock)
-	}
-	s.seq++
-	rec := record{time: at, bound: bound, sync: uint8(sync), clock: uint8(clock), source: s.slot, seq: s.seq, kind: recordMessage}
-	if len(b) <= s.ring.payloadMax() && s.ring.put(rec, b) {
+	rec := s.next(recordMessage)
+	if (!s.gapped.Load() || s.tellGap()) && len(b) <= s.ring.payloadMax() && s.ring.put(rec, b) {
+		s.seq++
 		s.capture.captured()
 		return nil
 	}
-	s.seq--
-	return s.overflow(b, at, bound, sync, clock)
+	return s.overflow(rec, b)
+}
+
+// next is the source's next record, as of now.
+func (s *Source) next(kind recordKind) record {
+	at, bound, sync, clock := s.capture.stamp()
+	return record{time: at, bound: bound, sync: uint8(sync), clock: uint8(clock), source: s.slot, seq: s.seq + 1, kind: kind}
 }
 
 // Event captures a fact that is no message, between the messages before and after it: a kind and
 // its fields, as entry.Builder writes them. It waits for room as long as the budget lasts; then it
 // is in the gap, or an error.
 func (s *Source) Event(k entry.Kind, fields []byte) error {
-	at, bound, sync, clock := s.capture.stamp()
-	rec := record{time: at, bound: bound, sync: uint8(sync), clock: uint8(clock), source: s.slot, seq: s.seq + 1, kind: recordEvent, event: uint8(k)}
-	put := func() bool { return (!s.gapped.Load() || s.tellGap()) && s.ring.put(rec, fields) }
+	rec := s.event(k)
 	switch {
-	case put() || s.capture.await(s.budget, put):
+	case s.within(rec, fields):
 		s.seq++
-		s.capture.captured()
 		return nil
 	case s.full == FullClosed:
 		return ErrStalled
 	}
-	s.skip(fields, at)
+	s.skip(fields, rec.time)
 	return nil
 }
 
-// overflow is what happens when there is no room.
-func (s *Source) overflow(b []byte, at int64, bound uint32, sync entry.Sync, clock entry.ClockSource) error {
+func (s *Source) event(k entry.Kind) record {
+	rec := s.next(recordEvent)
+	rec.event = uint8(k)
+	return rec
+}
+
+// within puts a record behind the gap before it, within the budget.
+func (s *Source) within(rec record, payload []byte) bool {
+	put := func() bool { return (!s.gapped.Load() || s.tellGap()) && s.ring.put(rec, payload) }
+	if put() {
+		s.capture.captured()
+		return true
+	}
+	return s.capture.await(s.budget, put)
+}
+
+// overflow is what happens to a message for which there is no room.
+func (s *Source) overflow(rec record, b []byte) error {
 	s.capture.full.Add(1)
-	if s.full == FullClosed && len(b) <= s.ring.payloadMax() {
-		rec := record{time: at, bound: bound, sync: uint8(sync), clock: uint8(clock), source: s.slot, seq: s.seq + 1, kind: recordMessage}
-		if s.capture.await(s.budget, func() bool { return s.ring.put(rec, b) }) {
-			s.seq++
-			return nil
-		}
+	if s.full == FullOpen {
+		s.skip(b, rec.time)
+		return nil
 	}
-	if s.full == FullClosed {
-		s.capture.refused.Add(1)
-		return ErrStalled
+	if len(b) <= s.ring.payloadMax() && s.within(rec, b) {
+		s.seq++
+		return nil
 	}
-	s.skip(b, at)
-	return nil
+	s.capture.refused.Add(1)
+	return ErrStalled
 }
 
 // skip counts what goes on without an entry.
@@ -173,8 +184,7 @@ func (s *Source) takeGap() (gap, bool) {
 // Change lets the entries from here on have other fields: the rule that allows a connection has
 // changed. It waits for room, since what follows would else say what is not so.
 func (s *Source) Change(fields []byte) error {
-	rec := record{source: s.slot, kind: recordTemplate}
-	if s.capture.await(s.budget, func() bool { return s.ring.put(rec, fields) }) {
+	if s.within(record{source: s.slot, kind: recordTemplate}, fields) {
 		return nil
 	}
 	return ErrStalled
@@ -186,11 +196,9 @@ func (s *Source) Close() { s.capture.leave(s) }
 // End is Close with a last event, which nobody can be refused for any more: it waits for room as
 // long as the budget lasts, and is kept for the writer otherwise.
 func (s *Source) End(k entry.Kind, fields []byte) {
-	at, bound, sync, clock := s.capture.stamp()
+	rec := s.event(k)
 	s.seq++
-	rec := record{time: at, bound: bound, sync: uint8(sync), clock: uint8(clock), source: s.slot, seq: s.seq, kind: recordEvent, event: uint8(k)}
-	put := func() bool { return (!s.gapped.Load() || s.tellGap()) && s.ring.put(rec, fields) }
-	if !put() && !s.capture.await(s.budget, put) {
+	if !s.within(rec, fields) {
 		s.final = &final{rec, fields}
 	}
 	s.capture.leave(s)

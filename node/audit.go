@@ -154,7 +154,7 @@ func auditKeyFile(path string) audit.KeyFile {
 // first records that the log goes on, and what of it was cut.
 func (a *auditLog) first(found *audit.Found) {
 	var b entry.Builder
-	b.Begin(nil, a.now(entry.Log))
+	b.Begin(nil, a.log.Now(entry.Log))
 	b.Uint(entry.Count, uint64(found.Size))
 	b.Str(entry.Verb, "opened")
 	if found.CutBytes > 0 {
@@ -164,12 +164,6 @@ func (a *auditLog) first(found *audit.Found) {
 	if err := a.log.Add(context.Background(), b.Raw()); err != nil { // the queue is empty: it does not wait
 		a.slog.Error("the audit log takes no entry", "err", err)
 	}
-}
-
-// now is the head of an entry of this moment that no source counts.
-func (a *auditLog) now(k entry.Kind) entry.Head {
-	at, bound, sync, source := a.clock.Stamp()
-	return entry.Head{Kind: k, Bound: bound, Time: at, Sync: sync, Clock: source}
 }
 
 // tickWithin is how long the clock's journal waits for a log whose queue is full. Its entries are

@@ -47,7 +47,7 @@ func (a *auditLog) acted(ctx context.Context, act admin.Act, object string) erro
 	ctx, cancel := context.WithTimeout(ctx, actedWithin)
 	defer cancel()
 	var b entry.Builder
-	b.Begin(nil, a.now(entry.Admin))
+	b.Begin(nil, a.log.Now(entry.Admin))
 	fill(&b)
 	_, err := a.log.Append(ctx, b.Raw())
 	if errors.Is(err, context.DeadlineExceeded) {

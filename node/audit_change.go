@@ -147,7 +147,7 @@ func (a *auditLog) useKeys(ctx context.Context, keys *audit.Keys, verb, by strin
 		return err
 	}
 	var b entry.Builder
-	b.Begin(nil, a.now(entry.Log))
+	b.Begin(nil, a.log.Now(entry.Log))
 	b.Str(entry.Actor, by)
 	b.Str(entry.Verb, "key "+verb)
 	b.Str(entry.Before, a.keys.Load().Signing[0].Verifier())
@@ -245,7 +245,7 @@ func (a *auditLog) reconcile(ctx context.Context) error {
 	}
 	for id, g := range gone {
 		var b entry.Builder
-		b.Begin(nil, a.now(entry.Erased))
+		b.Begin(nil, a.log.Now(entry.Erased))
 		b.Str(entry.Verb, "erased")
 		b.Str(entry.Detail, "before the process ended, at "+time.Unix(0, g.When).UTC().Format(time.RFC3339Nano)+"; by whom was not recorded")
 		b.Bytes(entry.Subject, id[:])

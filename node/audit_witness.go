@@ -65,7 +65,7 @@ func openAuditWitness(state string, d id.Domain, ledger *auditLog, log *slog.Log
 		var b entry.Builder
 		ctx, cancel := context.WithTimeout(context.Background(), actedWithin)
 		defer cancel()
-		if err := ledger.log.Add(ctx, witness.EvidenceEntry(&b, nil, ledger.now(entry.Evidence), e)); err != nil {
+		if err := ledger.log.Add(ctx, witness.EvidenceEntry(&b, nil, ledger.log.Now(entry.Evidence), e)); err != nil {
 			log.Error("evidence found no room in the audit log; its file is kept", "origin", e.Origin, "err", err)
 		}
 	}})
