@@ -39,6 +39,9 @@ var largeBufs = sync.Pool{New: func() any { return new([largeBytes]byte) }}
 // where a turn begins or ends. Time-outs are found by the sweep.
 func (p *Proxy) pump(f *flow, w *way, from, to transport.Stream, small []byte, asks bool) {
 	buf, messages, tap := small, tallyOf(f.protocol), f.taps.of(asks)
+	if tap != nil && tap.frame != nil {
+		messages = tally{} // the tap finds them, too
+	}
 	var large *[largeBytes]byte
 	defer func() {
 		if large != nil {
@@ -54,7 +57,9 @@ func (p *Proxy) pump(f *flow, w *way, from, to transport.Stream, small []byte, a
 				w.messages.Add(messages.count(buf[:n]))
 			}
 			if tap != nil {
-				if err := tap.pass(buf[:n]); err != nil {
+				recorded, err := tap.pass(buf[:n])
+				w.messages.Add(recorded)
+				if err != nil {
 					f.end(broken(err))
 					return
 				}

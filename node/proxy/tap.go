@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -25,11 +26,15 @@ type Audit interface {
 // whole is captured. So a message that is refused never arrives whole.
 type tap struct {
 	source  *audit.Source
-	frame   func(b []byte) (n int, short bool) // of the first message; nil: connections alone
-	kept    []byte                             // the start of a message whose end has not come
-	closed  bool                               // what finds no room is refused
-	changed atomic.Pointer[[]byte]             // other fields from now on
+	frame   frameOf                // nil: connections alone
+	kept    []byte                 // the start of a message whose end has not come
+	closed  bool                   // what finds no room is refused
+	changed atomic.Pointer[[]byte] // other fields from now on
 }
+
+// frameOf is how long the first message in b is; or with an error how many bytes are none, or with
+// fix.ErrShort that its end has not come.
+type frameOf func(b []byte) (n int, err error)
 
 // taps are a flow's. The zero value records nothing.
 type taps struct {
@@ -39,19 +44,20 @@ type taps struct {
 	verdict policy.Verdict // that allows the flow
 }
 
-// pass records what is about to go on. It is called by the one goroutine that moves the bytes.
-func (t *tap) pass(b []byte) error {
+// pass records what is about to go on, and tells how many messages end in it. It is called by the
+// one goroutine that moves the bytes.
+func (t *tap) pass(b []byte) (messages uint64, err error) {
 	if t.changed.Load() != nil {
 		fields := t.changed.Swap(nil)
 		switch err := t.source.Change(*fields); {
 		case err != nil && t.closed:
-			return err
+			return 0, err
 		case err != nil: // again with the next bytes: meanwhile there is no room for messages either
 			t.changed.CompareAndSwap(nil, fields)
 		}
 	}
 	if t.frame == nil {
-		return nil
+		return 0, nil
 	}
 	rest := b
 	if len(t.kept) > 0 {
@@ -59,17 +65,20 @@ func (t *tap) pass(b []byte) error {
 		rest = t.kept
 	}
 	for len(rest) > 0 {
-		n, short := t.frame(rest)
-		if short {
+		n, err := t.frame(rest)
+		if err == fix.ErrShort {
 			break
 		}
+		if err == nil {
+			messages++
+		}
 		if err := t.source.Message(rest[:n]); err != nil {
-			return err
+			return messages, err
 		}
 		rest = rest[n:]
 	}
 	t.keep(rest)
-	return nil
+	return messages, nil
 }
 
 // keep holds on to the start of a message. Memory that a large one has needed goes with it.
@@ -95,23 +104,24 @@ func (t *tap) end() {
 	t.source.Close()
 }
 
-// fixFrame is a FIX message, or the bytes that are none.
-func fixFrame(b []byte) (n int, short bool) {
+// fixFrame finds FIX messages.
+func fixFrame(b []byte) (n int, err error) {
 	var m fix.Message
-	n, err := fix.Next(b, &m, fix.MessageBytesMax)
-	return n, err == fix.ErrShort
+	return fix.Next(b, &m, fix.MessageBytesMax)
 }
 
-// soupFrame is a SoupBinTCP packet. Bytes that are none are taken as they come.
-func soupFrame(b []byte) (n int, short bool) {
+// soupFrame finds SoupBinTCP packets. Bytes that are none are taken as they come.
+func soupFrame(b []byte) (n int, err error) {
 	switch n = soupBytes(b); {
 	case n < 0:
-		return len(b), false
+		return len(b), errNoPacket
 	case n == 0 || n > len(b):
-		return 0, true
+		return 0, fix.ErrShort
 	}
-	return n, false
+	return n, nil
 }
+
+var errNoPacket = errors.New("no SoupBinTCP packet")
 
 // audit begins to record a flow that was admitted under v.
 func (p *Proxy) audit(f *flow, v *catalog.View) error {
@@ -128,7 +138,7 @@ func (p *Proxy) audit(f *flow, v *catalog.View) error {
 	if closed {
 		o.Full, o.Budget = audit.FullClosed, budget
 	}
-	var frame func([]byte) (int, bool)
+	var frame frameOf
 	switch {
 	case what == catalog.AuditConnections:
 	case svc.Protocol == catalog.FIX:
@@ -150,7 +160,7 @@ func (p *Proxy) audit(f *flow, v *catalog.View) error {
 	return up.source.Event(entry.Opened, f.fields("", f.taps.verdict))
 }
 
-func (p *Proxy) newTap(f *flow, direction string, o audit.Options, frame func([]byte) (int, bool)) (*tap, error) {
+func (p *Proxy) newTap(f *flow, direction string, o audit.Options, frame frameOf) (*tap, error) {
 	o.Fields = f.fields(direction, f.taps.verdict)
 	s, err := p.deps.Audit.Source(o)
 	if err != nil {

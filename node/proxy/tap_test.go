@@ -179,7 +179,7 @@ func TestEveryMessageIsInTheLogsOfBothHosts(t *testing.T) {
 			t.Errorf("%s: opened as %s", log.Origin(), opened.AppendJSON(nil))
 		}
 		closed := log.entries(1, entry.Closed)[0]
-		if closed.Uint(entry.Size) != 2*uint64(len(raw)) {
+		if closed.Uint(entry.Size) != 2*uint64(len(raw)) || closed.Uint(entry.Count) != 2*uint64(len(each)) {
 			t.Errorf("%s: closed as %s", log.Origin(), closed.AppendJSON(nil))
 		}
 		next := map[string]int{}
